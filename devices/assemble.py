@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices import conditions
-from devices.bundle import build_agent, calibration_digest
+from devices.bundle import agent_digest, calibration_digest
 from devices.metering import Metered
 from devices.protocol import Record
 from profiles import statistics
@@ -95,12 +95,16 @@ def assemble(one: Taken, target: Target, device: dict[str, Any], *, reference_ms
         conditions=found,
         flags=(*one.flags, *flags, *conditions.flags(found), *one.metered.flags),
         missing=missing,
-        versions={**device["versions"], "agent": build_agent().stem.removeprefix("agent-")},
-        time=utc_now(),
-        command=shlex.join(sys.argv),
         blocks=blocks,
         **one.metered.fields(),
+        **provenance(device),
     )
+
+
+def provenance(device: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields ``versions``, ``time`` and ``command`` of a record that is made now."""
+    versions = {**device["versions"], "agent": agent_digest()}
+    return {"versions": versions, "time": utc_now(), "command": shlex.join(sys.argv)}
 
 
 def blocks_of(answers: Mapping[int, Record]) -> tuple[Block, ...]:

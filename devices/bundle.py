@@ -53,7 +53,7 @@ def build_agent() -> Path:
     Raises UnavailableError where that folder cannot be written.
     """
     data = agent_bytes()
-    path = cache_folder() / f"agent-{hashlib.sha256(data).hexdigest()[:16]}.pyz"
+    path = cache_folder() / f"agent-{_digest(data)}.pyz"
     try:
         if not path.is_file() or path.read_bytes() != data:
             write_bytes(path, data)
@@ -61,6 +61,11 @@ def build_agent() -> Path:
         reason = f"{path}: the agent cannot be written: {error.strerror}; set XDG_CACHE_HOME to another folder"
         raise UnavailableError(reason) from None
     return path
+
+
+def agent_digest() -> str:
+    """What names the agent: the first 16 digits of its sha256."""
+    return _digest(agent_bytes())
 
 
 def agent_bytes() -> bytes:
@@ -78,6 +83,10 @@ def calibration_digest() -> str:
 
 def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwnas"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _contents() -> dict[str, bytes]:

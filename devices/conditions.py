@@ -18,7 +18,7 @@ def state(reading: Reading, provider: str, gpu_users: Callable[[], list[int]] | 
     Only for a provider that runs there, and never between blocks: asking the driver disturbs it.
     """
     foreign = None
-    if provider in _GPU_PROVIDERS:
+    if provider.partition("-")[0] in _GPU_PROVIDERS:  # "cuda-graph" of engine torch too
         users = _nvml_users() if gpu_users is None else gpu_users()
         foreign = None if users is None else len(set(users) - {os.getpid()})
     return {

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import shlex
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +15,11 @@ from typing import Any
 import numpy as np
 
 from devices import conditions, onnxfile
-from devices.assemble import blocks_of, settle
-from devices.bundle import build_agent
+from devices.assemble import blocks_of, provenance, settle
 from devices.measure import PRECISE, Job, check, feeding
 from devices.protocol import Record
 from devices.session import OnEvent, Session
 from profiles import statistics, verdicts
-from profiles.clock import utc_now
 from profiles.comparisons import Comparison
 from profiles.errors import InputError, MeasurementError
 from profiles.records import Block, Target
@@ -114,10 +110,8 @@ def compare(
         stopped="budget" if verdict.verdict == "undecided" else "decided",
         flags=flags + conditions.flags(found),
         conditions=found,
-        versions={**device["versions"], "agent": build_agent().stem.removeprefix("agent-")},
-        time=utc_now(),
-        command=shlex.join(sys.argv),
         blocks=blocks_of(answers),
+        **provenance(device),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from devices import onnxfile
-from devices.measure import PRECISE, WARM_UP_MS, Job, feeding
+from devices.measure import PRECISE, WARM_UP_MS, Job, feeding, shipped_ms
 from devices.protocol import Record
 from devices.session import Session
 from profiles.errors import InputError
@@ -25,17 +25,7 @@ _LEAST_WINDOWS = 10
 
 def harness_us(session: Session, target: Target) -> float:
     """What a call costs when the model does nothing (it copies one number): median in us. Never subtracted."""
-    answer = session.request(
-        "latency",
-        target=dataclasses.asdict(target),
-        arms=[{"name": "null", "model": None, "shipped": "empty"}],
-        seed=0,
-        groups=2,
-        max_groups=2,
-        block_ms=_HARNESS_MS,
-        warm_up_ms=WARM_UP_MS,
-    )
-    return float(np.median([time for block in answer["blocks"] for time in block[2]])) / 1e3
+    return 1e3 * shipped_ms(session, target, "empty", groups=2, block_ms=_HARNESS_MS)
 
 
 def operators(session: Session, job: Job, target: Target) -> tuple[dict[str, Any], ...]:

@@ -23,7 +23,6 @@ from profiles.errors import UnavailableError
 
 FOLDER = "~/.local/share/hwnas"
 PYTHON = f"{FOLDER}/bin/python"
-PACKAGES = ("numpy", "onnxruntime")
 _NEEDED_MB = 300.0  # what numpy and onnxruntime take unpacked, twice
 _TRIES = 8  # versions of onnxruntime
 _STEP_S = 600.0
@@ -117,7 +116,7 @@ def _ask(device: Device, python: str, program: str, *arguments: str) -> dict[str
 
 def _fetch(packages: Path, probe: dict[str, Any], below: str) -> str:
     """Install for that host into the folder ``packages``; the version of onnxruntime that pip chose."""
-    wanted = [*PACKAGES[:-1], f"{PACKAGES[-1]}<{below}" if below else PACKAGES[-1]]
+    wanted = ["numpy", f"onnxruntime<{below}" if below else "onnxruntime"]
     version = ".".join(map(str, probe["version"]))
     platforms = [part for platform in _platforms(probe) for part in ("--platform", platform)]
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-qq"]

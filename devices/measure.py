@@ -179,25 +179,30 @@ def check(session: Session, job: Job, target: Target, *, seed: int = 0, deadline
         raise type(error)(f"{job.name}: {error}") from None
 
 
-def calibrate(session: Session, target: Target, times: int = 20, seed: int = 0) -> list[float]:
+def calibrate(session: Session, target: Target, times: int) -> list[float]:
     """The calibration model's median time in ms, from each of ``times`` short fresh processes.
 
     Their median is a device's reference, see ``profiles.store``.
     """
-    found = []
-    for number in range(times):
-        answer = session.request(
-            "latency",
-            target=dataclasses.asdict(target),
-            arms=[{"name": "calibration", "model": None}],
-            seed=seed + number,
-            groups=1,
-            max_groups=1,
-            block_ms=_CALIBRATION_MS,
-            warm_up_ms=WARM_UP_MS,
-        )
-        found.append(float(np.median([time for block in answer["blocks"] for time in block[2]])) / 1e6)
-    return found
+    return [
+        shipped_ms(session, target, "calibration", groups=1, block_ms=_CALIBRATION_MS, seed=number)
+        for number in range(times)
+    ]
+
+
+def shipped_ms(session: Session, target: Target, shipped: str, *, groups: int, block_ms: float, seed: int = 0) -> float:
+    """Median time in ms of a model that the agent brings, "calibration" or "empty", alone in a fresh process."""
+    answer = session.request(
+        "latency",
+        target=dataclasses.asdict(target),
+        arms=[{"name": shipped, "model": None, "shipped": shipped}],
+        seed=seed,
+        groups=groups,
+        max_groups=groups,
+        block_ms=block_ms,
+        warm_up_ms=WARM_UP_MS,
+    )
+    return float(np.median([time for block in answer["blocks"] for time in block[2]])) / 1e6
 
 
 def compute_outputs(session: Session, model: Path, target: Target, inputs: Path, outputs: Path) -> None:

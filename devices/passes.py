@@ -8,7 +8,8 @@
     energy        run in windows while a meter is read
     meter         what the meter is, after one reading
 
-Every request holds ``target`` (the fields of a Target), paths as seen on the device, and ``seed`` for random inputs.
+Requests that run a model hold ``target`` (the fields of a Target), paths as seen on the device, and ``seed`` for random
+inputs.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def check_parity(request: Record) -> Record:
         feeds, expected = read_reference(Path(request["reference"]), model)
     else:
         feeds = feeds_of(model, target, request)
-        plain = dataclasses.replace(target, provider=_plain_provider(target), precision="fp32", threads=1)
+        plain = dataclasses.replace(target, provider="cpu", precision="fp32", threads=1)
         origin = Path(request.get("reference_model") or request["model"])
         reference = _reference_engine(engine, target, origin).load(origin, plain, plain=True)
         reference.bind(feeds)
@@ -64,7 +65,7 @@ def check_parity(request: Record) -> Record:
     found = parity.agreement(model.outputs(), expected)
     parity.judge(found, target.precision)
     placement = fallback.judge(model.placement(), target)
-    return {"output_error": found.error, "cosine": found.cosine, **placement}
+    return {"output_error": found.error, **placement}
 
 
 def compute_outputs(request: Record) -> Record:
@@ -102,24 +103,21 @@ def time_latency(request: Record) -> Record:
     this fresh process. ``before`` and ``after``: what the machine was like.
     """
     engine, target = engine_of(request)
-    arms, runs, models = [], [], []
+    models: dict[str, Loaded] = {}
     first: Record = {}
-    for number, arm in enumerate(request["arms"]):
+    for arm in request["arms"]:
         start = now_ns()
         model = engine.load(_model(arm, engine), target)
         load_ns = now_ns() - start
         first_run_ns = model.bind(feeds_of(model, target, {**request, **arm} if arm["model"] else {}))
-        if number == 0:
-            first = {"load_ns": load_ns, "first_run_ns": first_run_ns}
-        arms.append(arm["name"])
-        runs.append(model.run)
-        models.append(model)
+        first = first or {"load_ns": load_ns, "first_run_ns": first_run_ns}
+        models[arm["name"]] = model
     gc.collect()
     gc.disable()
     sources = disturbance.Sources()
     before = conditions.state(sources.read(), target.provider)
     found = blocks.measure(
-        dict(zip(arms, runs, strict=True)),
+        {name: model.run for name, model in models.items()},
         groups=request["groups"],
         max_groups=request["max_groups"],
         block_ms=request["block_ms"],
@@ -131,7 +129,7 @@ def time_latency(request: Record) -> Record:
     if any(time_ns <= 0 for block in found for time_ns in block.latencies_ns):
         raise MeasurementError(blocks.WENT_BACKWARDS)
     after = conditions.state(sources.read(), target.provider)
-    first["device_ms"] = _device_ms(models[0])
+    first["device_ms"] = _device_ms(next(iter(models.values())))
     return {**first, "before": before, "after": after, "blocks": [dataclasses.astuple(block) for block in found]}
 
 
@@ -235,10 +233,6 @@ def _reference_engine(engine: Engine, target: Target, model: Path) -> Engine:
     except UnavailableError:
         return engine
     return found
-
-
-def _plain_provider(target: Target) -> str:
-    return target.provider if target.engine == "null" else "cpu"
 
 
 def _peak_kb() -> int | None:

@@ -104,7 +104,7 @@ class _Line:
 
 
 class _Hall:
-    """All lines and all boards; ``_lock`` guards every line and ``_away``."""
+    """All lines and all boards; ``_lock`` guards every line and ``_given_up``."""
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ _ENDED = "the connection ended"
 def connect(device: Device, name: str, on_event: OnEvent | None = None) -> Session:
     """Start the agent and wait for its first word. ``on_event`` is told of "waiting" (for another measurement to end).
 
-    Raises UnavailableError where the device cannot be reached or has no Python with numpy.
+    Raises UnavailableError where the device cannot be reached or has no Python for the agent.
     """
     return Session(device, name, on_event)
 

@@ -51,10 +51,7 @@ def _sha256(path: Path) -> str:
 @functools.lru_cache(maxsize=1024)
 def _digest(path: Path, *_: int) -> str:
     with path.open("rb") as file:
-        whole = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            whole.update(chunk)
-    return whole.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def client() -> str:

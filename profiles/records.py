@@ -33,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Some 50 ms of inferences of one arm, back to back, in one process; the first one is dropped.
+    """Some milliseconds of inferences of one arm in one process; the first one is dropped.
 
     Blocks come in groups of four, in the order A B B A, so that a steady drift cancels within a group.
     """

@@ -1,4 +1,4 @@
-"""Where everything measured is kept: one schema for profiles, events and calibration references.
+"""Where everything measured is kept: one schema for profiles, comparisons, events and calibration references.
 
 ``study.db`` in a run folder, ``hwnas.db`` beside the fleet file otherwise; any SQLAlchemy URL will do. Rows are only
 ever added. Not covered: raw model files, which stay in the run folder.

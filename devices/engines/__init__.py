@@ -19,6 +19,11 @@ from profiles.records import Target
 ONNX, PROGRAM = ".onnx", ".pt2"  # suffixes of model files
 
 
+def one_line(error: Exception) -> str:
+    """What a library says, short enough for a message."""
+    return " ".join(str(error).split())[:300]
+
+
 def format_of(engine: object) -> str:
     """The suffix of the files that an engine takes."""
     return str(getattr(engine, "FORMAT", ONNX))

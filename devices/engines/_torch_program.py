@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from devices.engines import ONNX
+from devices.engines import ONNX, one_line
 from devices.inputs import Arrays, Input
 from profiles.clock import now_ns
 from profiles.errors import InputError, MeasurementError, UnavailableError
@@ -188,10 +188,6 @@ class Runner:
     def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
         """On the device, and in the model's precision where it is a float."""
         return tensor.to(self._device, self._dtype if tensor.is_floating_point() else tensor.dtype)
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _pickled(archive: zipfile.ZipFile) -> str | None:

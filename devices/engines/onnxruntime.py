@@ -28,7 +28,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from devices import onnxfile
-from devices.engines import PROGRAM
+from devices.engines import PROGRAM, one_line
 from devices.inputs import Arrays, Input
 from profiles.clock import now_ns
 from profiles.errors import InputError, MeasurementError, UnavailableError
@@ -85,7 +85,7 @@ def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: boo
     try:
         session = ort.InferenceSession(name if isinstance(model, Path) else model, options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no base but this
-        raise InputError(f"{name}: ONNX Runtime {ort.__version__} cannot load it: {_one_line(error)}") from None
+        raise InputError(f"{name}: ONNX Runtime {ort.__version__} cannot load it: {one_line(error)}") from None
     session.disable_fallback()
     if session.get_providers()[0] != wanted:
         instead = _short(session.get_providers()[0])
@@ -125,7 +125,7 @@ class _Session:
             first_run_ns = now_ns() - start
             found = binding.copy_outputs_to_cpu()
         except Exception as error:
-            raise MeasurementError(f"ONNX Runtime {ort.__version__} cannot run the model: {_one_line(error)}") from None
+            raise MeasurementError(f"ONNX Runtime {ort.__version__} cannot run the model: {one_line(error)}") from None
         if self._place != "cpu":
             return first_run_ns  # the outputs stay where they are
         # From here on into buffers of ours. Their shapes are those of the first run: the inputs stay the same.
@@ -224,7 +224,3 @@ def _short(provider: str) -> str:
 def _input(node: Any) -> Input:
     dims = tuple(dim if isinstance(dim, int) and dim > 0 else str(dim or "?") for dim in node.shape)
     return Input(name=node.name, dtype=_DTYPES.get(node.type, node.type), dims=dims)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices import onnxfile
+from devices.engines import one_line
 from devices.inputs import Arrays, Input
 from profiles.clock import now_ns
 from profiles.errors import InputError, MeasurementError, UnavailableError
@@ -54,7 +55,7 @@ def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: boo
     try:
         network = core.read_model(model)
     except Exception as error:  # OpenVINO's errors share no base but this
-        raise InputError(f"{name}: OpenVINO {ov.__version__} cannot load it: {_one_line(error)}") from None
+        raise InputError(f"{name}: OpenVINO {ov.__version__} cannot load it: {one_line(error)}") from None
     wanted = "f16" if target.precision == "fp16" else "f32"
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": wanted}
     if device == "CPU":
@@ -62,7 +63,7 @@ def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: boo
     try:
         compiled = core.compile_model(network, device, settings)
     except Exception as error:
-        raise MeasurementError(f"{name}: OpenVINO cannot compile it for {device}: {_one_line(error)}") from None
+        raise MeasurementError(f"{name}: OpenVINO cannot compile it for {device}: {one_line(error)}") from None
     found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if found != wanted:
         raise MeasurementError(f"asked for {target.precision}; OpenVINO computes in {found} on this {device}")
@@ -85,7 +86,7 @@ class _Request:
                 self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
             self.run()
         except Exception as error:
-            raise MeasurementError(f"OpenVINO {ov.__version__} cannot run the model: {_one_line(error)}") from None
+            raise MeasurementError(f"OpenVINO {ov.__version__} cannot run the model: {one_line(error)}") from None
         return now_ns() - start
 
     def run(self) -> None:
@@ -118,7 +119,3 @@ def _input(port: Any) -> Input:
     shape, kind = port.partial_shape, port.element_type.get_type_name()
     dims = tuple(dim.get_length() if dim.is_static else f"dim{place}" for place, dim in enumerate(shape))
     return Input(name=port.any_name, dtype=_DTYPES.get(kind, kind), dims=dims)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

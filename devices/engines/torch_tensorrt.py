@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import torch_tensorrt
 
-from devices.engines import PROGRAM
+from devices.engines import PROGRAM, one_line
 from devices.engines import _torch_program as programs
 from devices.inputs import shapes_of
 from profiles.errors import MeasurementError, UnavailableError
@@ -65,7 +65,7 @@ def _compiled(program: torch.export.ExportedProgram, examples: list[torch.Tensor
         )
     except Exception as error:
         version = torch_tensorrt.__version__
-        text = f"Torch-TensorRT {version} cannot compile the model: {programs.one_line(error)}"
+        text = f"Torch-TensorRT {version} cannot compile the model: {one_line(error)}"
         raise MeasurementError(text) from None
 
 
