@@ -3,9 +3,9 @@
     <folder>/<experiment>/meta.yaml                             the study
     <folder>/<experiment>/<run>/meta.yaml, params/, metrics/, tags/, artifacts/      one run per trial
 
-Choices are params; metrics are metrics, and their standard errors (``_sem``) too; the learning curves are metrics named
-``curve/NAME``, step by step; state, reason, digest and generator are tags ``hwnas.*``; a member of the front has its ONNX
-file as an artifact and the tag ``hwnas.front``. "@", which MLflow does not take, becomes "_at_", as in Ax's JSON:
+Choices are params; metrics are metrics, and their standard errors (``_sem``) too; learning curves are metrics named
+``curve/NAME``, step by step; state, reason, digest and generator are tags ``hwnas.*``; a member of the front has its
+ONNX file as an artifact and the tag ``hwnas.front``. "@", which MLflow does not take, becomes "_at_", as in Ax's JSON:
 ``latency_ms_at_local``. Ids follow from the study and the trial, so what was written before is replaced, not doubled.
 
 Source of the layout: mlflow/store/tracking/file_store.py of MLflow 3.17.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,7 @@ def _write_run(results: Results, trial: Trial, experiment: Path, span: tuple[int
     }
     params = {name: str(value)[:_MOST] for name, value in trial.choices.items()}
     _write_texts(folder / "params", params)
-    lines = {
-        name: "".join(f"{time} {value!r} {step:.0f}\n" for time, value, step in steps)
-        for name, steps in metrics.items()
-    }
-    _write_texts(folder / "metrics", lines)
+    _write_texts(folder / "metrics", {name: _lines(steps) for name, steps in metrics.items()})
     _write_texts(folder / "tags", {name: text for name, text in tags.items() if text is not None})
     (folder / "artifacts").mkdir(exist_ok=True)
     if trial.index in results.front and results.onnx(trial.index).is_file():
@@ -121,6 +117,10 @@ def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
         path = folder / _accepted(name)
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+def _lines(steps: Sequence[Step]) -> str:
+    return "".join(f"{time} {value!r} {step:.0f}\n" for time, value, step in steps)
 
 
 def _accepted(name: str) -> str:

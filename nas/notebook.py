@@ -56,7 +56,7 @@ class OpenStudy:
 
     @property
     def profiles(self) -> pd.DataFrame:
-        """One row per measurement, with every field of its record: ``latency_ms.p50``, ``flags``, ``device.cpu``, ..."""
+        """One row per measurement, with every field of its record: ``latency_ms.p50``, ``flags``, ``device.cpu``."""
         with Store(self.results.folder.database) as store:
             return store.frame()
 

@@ -136,7 +136,7 @@ def trials_frame(results: Results) -> pd.DataFrame:
 
 
 def front_frame(results: Results) -> pd.DataFrame:
-    """One row per member of the front, as ``pareto.csv`` has them: confirmed figures, and those against the baseline."""
+    """One row per member of the front, as ``pareto.csv`` has them: confirmed figures, and against the baseline."""
     import pandas as pd
 
     rows = [

@@ -57,19 +57,8 @@ def installed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 @pytest.mark.timeout(300)
 def test_every_example_passes_the_contract_tests(root: Path, installed: dict[str, str]) -> None:
     words = " or ".join(dict.fromkeys(word for word, _ in CONTRACTS.values()))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "-v",
-        "-k",
-        words,
-        *CONTRACTS,
-    ]
+    options = ["-p", "no:cacheprovider", "-p", "no:xdist", "-v", "-k", words]
+    command = [sys.executable, "-m", "pytest", *options, *CONTRACTS]
     done = subprocess.run(command, cwd=root, env=installed, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

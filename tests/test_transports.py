@@ -42,7 +42,7 @@ def test_the_agent_answers_and_ends_with_its_connection(device: Any) -> None:
 def test_a_connection_that_is_cut_is_one_line(device: Any) -> None:
     with connect(device, "d") as session:
         session.abort()
-        with pytest.raises(UnavailableError, match="^device d: ") as caught:
+        with pytest.raises(UnavailableError, match=r"^device d: ") as caught:
             session.request("fingerprint", target={"engine": "null"})
     assert len(str(caught.value).splitlines()) == 1
 

@@ -24,8 +24,8 @@ client = MlflowClient(sys.argv[1])
 (experiment,) = [e for e in client.search_experiments() if e.name == "digits"]
 runs = client.search_runs([experiment.experiment_id], max_results=1000)
 history = {r.info.run_name: len(client.get_metric_history(r.info.run_id, "curve/val_accuracy")) for r in runs}
-found = [[r.info.run_name, r.info.status, r.data.params, r.data.metrics, r.data.tags, history[r.info.run_name]] for r in runs]
-print(json.dumps(found))
+print(json.dumps({r.info.run_name: [r.info.status, r.data.params, r.data.metrics, r.data.tags,
+                                    history[r.info.run_name]] for r in runs}))
 """
 
 
@@ -49,7 +49,8 @@ def read(python: Path, uri: str, folder: Path) -> dict[str, Any]:
     command = [str(python), "-c", READER, uri]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return {name: rest for name, *rest in json.loads(done.stdout)}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def test_mlflow_reads_the_folder_and_imports_it(python: Path, tmp_path: Path) -> None:
