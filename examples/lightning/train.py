@@ -41,9 +41,8 @@ def main(candidate, out_dir):
     lightning.seed_everything(candidate["seed"], verbose=False)
     dataset = data.load(**candidate["data"])
     choices = candidate["choices"]
-    network = spaces.build(
-        spaces.find_space(candidate["space"]), choices, dataset.input_shape, dataset.outputs
-    )  # the module whose weights are asked for
+    space = spaces.find_space(candidate["space"])
+    network = spaces.build(space, choices, dataset.input_shape, dataset.outputs)
     trainer = lightning.Trainer(
         max_epochs=choices.get("epochs", candidate["train"]["epochs"]),
         logger=TensorBoardLogger(out_dir, name="tb", version=""),
