@@ -141,3 +141,21 @@ def test_the_tutorial_with_lightning(examples: Path) -> None:
     assert [row["state"] for row in trials] == ["completed"] * 4
     curves = list((folder / "runs" / "mnist-lightning" / "trials").glob("*/job/tb/events.*"))
     assert len(curves) == 4
+
+
+@pytest.mark.soak
+def test_the_commands_of_the_first_page(root: Path, examples: Path) -> None:
+    """docs/start.md after its installation: a search of a few trials, then each command as it stands there."""
+    folder = examples.parent
+    run(folder, "hwnas", "search", "studies/digits.toml", "--trials", "6", "--no-report")
+    text = (root / "docs" / "start.md").read_text()
+    written = re.findall(r"^    \.venv/bin/(hwnas .*)$", text, re.MULTILINE)
+    assert [line.split()[1] for line in written] == ["pareto", "profile", "profile", "compare"]
+    pareto, profile, shaped, compare = (line.split() for line in written)
+    limit = max(float(row["latency_ms@local"]) for row in rows(folder / "runs" / "digits" / "pareto.csv"))
+    assert run(folder, *pareto[:-1], f"latency_ms@local={limit}")
+    front = sorted(str(path) for path in (folder / "runs" / "digits" / "front").glob("*.onnx"))
+    assert len(run(folder, *profile[:2], *front, *profile[3:], "--budget", "2s").splitlines()) == len(front) + 1
+    assert shaped[2:] == ["model.onnx", "--shape", "input=1x3x224x224"]
+    found = json.loads(run(folder, *compare, "--budget", "5s", "--json"))["comparisons"]
+    assert [(one["base"], one["other"]) for one in found] == [("resnet8", "mobilenetv1_025")]
