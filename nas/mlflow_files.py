@@ -82,7 +82,7 @@ def _write_run(results: Results, trial: Trial, experiment: Path, span: tuple[int
     (folder / "artifacts").mkdir(exist_ok=True)
     if trial.index in results.front and results.onnx(trial.index).is_file():
         shutil.copyfile(results.onnx(trial.index), folder / "artifacts" / "model.onnx")
-    about = {
+    about: dict[str, Any] = {
         "artifact_uri": (folder / "artifacts").resolve().as_uri(),
         "end_time": ended if trial.ended else None,
         "entry_point_name": "",
