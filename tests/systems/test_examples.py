@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from boards import boards, lacking
 
+pytestmark = pytest.mark.timeout(900)  # a measurement waits for its device
+
 HWNAS = Path(sys.executable).with_name("hwnas")
 FOLDERS = ["lightning", "notebook", "own-meter", "own-model", "targets", "two-boards", "two-devices-energy"]
 
@@ -68,7 +70,7 @@ def test_a_study_holds_together(examples: Path, name: str, study: str, options: 
     assert set(asked) <= set(metrics)
 
 
-@pytest.mark.systems
+@pytest.mark.soak
 def test_one_model_on_all_targets(examples: Path) -> None:
     profile, *_ = commands(examples / "targets")
     printed = run(examples / "targets", *profile, "--budget", "1s", "--json")
