@@ -1,4 +1,4 @@
-"""The record of a duet: two models, one target, a verdict. Frozen; the unit is in the name."""
+"""The record of a comparison: two models, or one on two targets, and a verdict. Frozen; the unit is in the name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from profiles.verdicts import Verdict
 class Comparison:
     """``base_ms`` and ``other_ms`` are raw medians, for orientation: the ratio comes from paired blocks, not from them.
 
-    ``stopped``: "decided", or "budget" where the verdict is still undecided.
+    ``stopped``: "decided", or "budget" where the verdict is still undecided. ``method``: "duet", or "profiles" where the
+    two targets are of different devices: the ratio of the calibrated latencies, see ``profiles.apart``.
     """
 
     base: str
@@ -27,6 +28,8 @@ class Comparison:
     other_ms: float
     stopped: str
     metric: str = "latency_ms"
+    method: str = "duet"
+    base_target: Target | None = None  # of ``base``; None: ``target``, like ``other``
     flags: tuple[str, ...] = ()
     conditions: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -40,8 +43,10 @@ class Comparison:
             "base": self.base,
             "other": self.other,
             "metric": self.metric,
+            "method": self.method,
             **self.verdict.to_dict(),
             "target": self.target.name,
+            "base_target": (self.base_target or self.target).name,
             "provider": self.target.provider,
             "precision": self.target.precision,
             "threads": self.target.threads,
