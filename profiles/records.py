@@ -87,12 +87,14 @@ class Profile:
     samples: int  # raw latencies behind latency_ms
     fallen_back: dict[str, str] = field(default_factory=dict)  # node -> provider, where not the one asked for
     fallback_percent: float = 0.0  # share of those nodes
+    fallback_time_percent: float | None = None  # their share of the time of all nodes; from the pass over operators
     device_latency_ms: float | None = None  # median by the accelerator's own events: compute alone, no transfers
     latency_ms_ci95: tuple[float, float] | None = None  # of latency_ms_calibrated
     stopped: str = ""  # why the measurement ended: "within 1 %", "budget", or "plan" where its length was fixed
     interval_ms: float | None = None  # from the start of one inference to that of the next; None: back to back
     harness_us: float | None = None  # what a call of a model that does nothing takes; never subtracted
     load_ms: float | None = None  # reading and compiling the model, up to the first run
+    build_ms: float | None = None  # of load_ms: building the engine, where that is a step of its own
     first_run_ms: float | None = None
     peak_memory_mb: float | None = None  # above an empty session in a process of its own
     model_size_mb: float | None = None
