@@ -155,7 +155,7 @@ def _curve(curves: Sequence[Curve], model: str) -> Figure:
             data.append(trace | {"mode": "lines+markers", "line": dashed})
         if curve.knee is not None:
             at = curve.points[curve.knee]
-            ring = {"size": 16, "symbol": "circle-open", "color": "var(--ink)", "line": {"width": 2}}
+            ring: dict[str, Any] = {"size": 16, "symbol": "circle-open", "color": "var(--ink)", "line": {"width": 2}}
             data.append(dots("knee", *_at([at]), [_hover(at)], **ring) | {"showlegend": place == 0})
     drawn = layout("throughput, 1/s", "latency, ms")
     for axis, values in (

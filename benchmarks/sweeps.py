@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.report_words import plural
 from devices.fleet import Fleet
 from profiles.errors import InputError
 from profiles.knee import knee
@@ -80,7 +81,7 @@ def told(curve: Curve) -> str:
     at = curve.knee_to_dict()
     if at is None:
         return f"{who}: no knee: fewer than three settings that no other beats, or none that stands out"
-    where = f"{at['threads']} threads, batch {at['batch']}"
+    where = f"{plural(at['threads'], 'thread')}, batch {at['batch']}"
     return f"{who}: the knee is at {where}: {at['throughput_per_s']:.4g} per s at {at['latency_ms']:.4g} ms"
 
 

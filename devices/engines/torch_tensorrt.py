@@ -8,8 +8,9 @@
     max_fallback = 5          # percent of operators that may stay with torch
 
 The engine is built when the model is loaded, for the one shape that is measured; ``build_ms`` is the time of that, a
-part of ``load_ms``. No engine is kept or taken from an earlier build. Operators that TensorRT does not take run in torch and are counted as
-fallen back. Needs `pip install torch-tensorrt` and a CUDA build of torch; has been written without a GPU at hand.
+part of ``load_ms``. No engine is kept or taken from an earlier build. Operators that TensorRT does not take run in
+torch and are counted as fallen back. Needs `pip install torch-tensorrt` and a CUDA build of torch; has been written
+without a GPU at hand.
 """
 
 from __future__ import annotations
