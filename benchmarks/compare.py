@@ -65,7 +65,7 @@ def run(
         deadline_s=seconds("--timeout", timeout),
     )
     with bench(setting) as here:
-        work = _Work(here, plan)
+        work = Work(here, plan)
         try:
             for targets in groups:
                 work.compare(targets)
@@ -95,7 +95,7 @@ def _groups(setting: Setting, base: str | None) -> list[list[Target]]:
     return [sorted(setting.targets, key=lambda target: target.name != (base or names[0]))]
 
 
-class _Work:
+class Work:
     """What has been measured so far."""
 
     def __init__(self, here: Bench, plan: DuetPlan) -> None:
@@ -161,7 +161,7 @@ class _Work:
         return found
 
 
-def _show(work: _Work, output: Output) -> None:
+def _show(work: Work, output: Output) -> None:
     sides = side_by_side.ordered(work.sides, output.sort)
     profiles = [side.profile for side in work.sides] + work.points
     curves = sweeps.curves(profiles) if work.points else []

@@ -187,7 +187,10 @@ def test_a_wide_table_goes_on_below_in_80_columns(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
     heads = ["target", "latency ms", "not measured", "interval", "per s", "an answer in words"]
-    rows = [[f"pc-number-{n}", "1.234", "-", "1.11 to 2.22", "1234", "a cell that is long enough"] for n in range(3)]
+    rows = [
+        [f"pc-number-{n}", "1.234", "-", "1.11 to 2.22", "1234", "as long as half of the room that there is"]
+        for n in range(3)
+    ]
     folded(heads, rows)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= 80
