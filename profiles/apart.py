@@ -28,6 +28,7 @@ def compare(base: Profile, other: Profile, *, floor: float = FLOOR) -> Compariso
         target=other.target,
         base_target=base.target,
         device=other.device,
+        base_device=base.device,
         verdict=(verdict := judge(base, other, floor=floor)),
         base_ms=_raw_ms(base),
         other_ms=_raw_ms(other),

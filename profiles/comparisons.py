@@ -27,9 +27,10 @@ class Comparison:
     base_ms: float
     other_ms: float
     stopped: str
+    base_target: Target | None = None  # where it is another one
+    base_device: dict[str, Any] | None = None  # likewise: the fingerprint, with that target's versions
     metric: str = "latency_ms"
     method: str = "duet"
-    base_target: Target | None = None  # of ``base``; None: ``target``, like ``other``
     flags: tuple[str, ...] = ()
     conditions: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class Comparison:
             "threads": self.target.threads,
             "batch": self.target.batch,
             "device": self.device,
+            "base_device": self.base_device or self.device,
             "base_digest": self.base_digest,
             "other_digest": self.other_digest,
             "base_ms": self.base_ms,

@@ -221,8 +221,8 @@ def test_the_summary_of_conditions() -> None:
     assert (found["disturbed_blocks"], found["reasons"]) == (1, {"throttled": 1})
     assert conditions.flags(found) == ("throttled", "foreign_gpu")
     reading = Reading(time_ns=0, pressure_us=0, steal_ticks=0, waited_ns=0, switches=0)
-    assert conditions.state(reading, "cuda", lambda: [1, 2, 2])["foreign_gpu"] == 2
-    assert conditions.state(reading, "cpu", lambda: [1])["foreign_gpu"] is None
+    assert conditions.state(reading, "cpu", "cuda", gpu_users=lambda: [1, 2, 2, 3], own=[3])["foreign_gpu"] == 2
+    assert conditions.state(reading, "cpu", gpu_users=lambda: [1])["foreign_gpu"] is None
 
 
 def test_the_steady_state_of_a_board_that_warms_up() -> None:
