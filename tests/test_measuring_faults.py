@@ -160,6 +160,31 @@ FAULTS: dict[str, Fault] = {
         "the agent cannot be started",
         lambda d: ["profile", model(d / "m.onnx"), *fleet(d, device='python = "/nowhere/python"')],
     ),
+    "no CUDA in this onnxruntime": (
+        3,
+        "gpu: provider cuda is not in this onnxruntime",
+        lambda d: ["compare", model(d / "m.onnx"), *two(d, 'provider = "cuda"')],
+    ),
+    "no TensorRT in this onnxruntime": (
+        3,
+        "pip install onnxruntime-gpu in place of onnxruntime",
+        lambda d: ["compare", model(d / "m.onnx"), *two(d, 'provider = "tensorrt"')],
+    ),
+    "no CUDA device": (
+        3,
+        "finds no CUDA device here; with an NVIDIA GPU and its driver: pip install",
+        lambda d: ["compare", "dscnn", *two(d, 'engine = "torch"\nprovider = "cuda"')],
+    ),
+    "no Torch-TensorRT": (
+        3,
+        "engine torch_tensorrt needs the package torch_tensorrt: pip install torch_tensorrt",
+        lambda d: ["compare", "dscnn", *two(d, 'engine = "torch_tensorrt"\nprovider = "tensorrt"', without(d))],
+    ),
+    "no OpenVINO": (
+        3,
+        "engine openvino needs the package openvino: pip install openvino",
+        lambda d: ["compare", model(d / "m.onnx"), *two(d, 'engine = "openvino"', without(d))],
+    ),
     "child killed": (
         3,
         "was killed by SIGKILL",
@@ -202,6 +227,21 @@ FAULTS: dict[str, Fault] = {
         lambda d: ["store", "import", raw(d / "x.csv", b"a,b\n1,2\n")],
     ),
 }
+
+
+def two(folder: Path, target: str, device: str = "") -> list[str]:
+    """The base is a target that cannot run here; the other is never reached."""
+    found = fleet(folder, device)
+    text = f'[targets.gpu]\ndevice = "d"\n{target}\n'
+    (folder / "fleet.toml").write_text((folder / "fleet.toml").read_text() + text)
+    return [*found, "--target", "gpu", "--base", "gpu"]
+
+
+def without(folder: Path) -> str:
+    """A device whose Python has neither OpenVINO nor Torch-TensorRT."""
+    hidden = "import sys\nsys.modules.update(dict.fromkeys(['openvino', 'torch_tensorrt']))\n"
+    (folder / "sitecustomize.py").write_text(hidden)
+    return python(folder, f'PYTHONPATH="{folder}" exec "{sys.executable}" "$@"')
 
 
 def killer(folder: Path) -> str:
