@@ -85,7 +85,7 @@ def judge(
     low, high = estimate.interval(1 - alpha / looks)
     narrow = estimate.interval(0.95)
     return Verdict(
-        verdict=answer(low, high, math.log1p(floor)),
+        verdict=_answer(low, high, math.log1p(floor)),
         ratio=math.exp(estimate.value),
         ratio_ci99=(math.exp(low), math.exp(high)),
         ratio_ci95=(math.exp(narrow[0]), math.exp(narrow[1])),
@@ -98,8 +98,7 @@ def judge(
     )
 
 
-def answer(low: float, high: float, limit: float) -> Answer:
-    """``low``, ``high``: the interval of log(other / base); ``limit``: log(1 + floor)."""
+def _answer(low: float, high: float, limit: float) -> Answer:
     if low > limit:
         return "regressed"
     if high < -limit:
