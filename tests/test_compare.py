@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from benchmarks.side_by_side import Side, names_of, ordered, rows_of, slower_whe
 from benchmarks.sweeps import curves, told
 from benchmarks.tables import folded
 from devices import extras
+from devices.duet import DuetPlan
 from devices.fleet import load_fleet
+from devices.measure import Plan
 from profiles import apart
 from profiles.errors import InputError, UnavailableError
 from profiles.records import Profile, Target
@@ -46,7 +49,7 @@ provider = "200us"
 [targets.gone]
 provider = "warp"
 """
-HOW: dict[str, Any] = {"budget": "1s", "floor": "5%", "interval_ms": None, "timeout": "1m", "fail_on": []}
+HOW: dict[str, Any] = {"budget": "300ms", "floor": "5%", "interval_ms": None, "timeout": "1m", "fail_on": []}
 
 
 @pytest.fixture
@@ -56,6 +59,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "fleet.toml").write_text(FLEET)
     monkeypatch.setattr("profiles.store.REFERENCE_COUNT", 1)
     monkeypatch.setattr("devices.reference.REFERENCE_COUNT", 1)
+    # Short blocks, few processes: what is looked at is not how exact they are.
+    monkeypatch.setattr(compare, "PRECISE", Plan(processes=2, groups=2, block_ms=3.0, warm_up_ms=1.0, within=0.5))
+    monkeypatch.setattr(compare, "DuetPlan", partial(DuetPlan, least=3, block_ms=3.0, warm_up_ms=1.0))
     yield tmp_path
 
 
@@ -103,17 +109,17 @@ def test_what_fails_does_not_hide_what_was_measured(folder: Path, capsys: pytest
 def test_several_models_on_several_targets_and_a_sweep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both = setting(folder, "slow", "fast", models=2)
     how = HOW | {"fail_on": ["same", "undecided"]}
-    assert compare.run(both, sweep=["batch=1,2,4"], output=Output(json=True, html=folder / "c.html"), **how) == 1
+    assert compare.run(both, sweep=["batch=1,2"], output=Output(json=True, html=folder / "c.html"), **how) == 1
     found = json.loads(capsys.readouterr().out)
     assert [(one["base"], one["other"], one["target"]) for one in found["comparisons"]] == [
         ("0.onnx", "1.onnx", "slow"),
         ("0.onnx", "1.onnx", "fast"),
     ]
     assert sorted({(one["target"], one["batch"]) for one in found["profiles"]}) == [
-        ("fast", 1), ("fast", 2), ("fast", 4), ("slow", 1), ("slow", 2), ("slow", 4),
+        ("fast", 1), ("fast", 2), ("slow", 1), ("slow", 2),
     ]  # fmt: skip
-    assert {(one["target"], one["batch"] in (1, 2, 4)) for one in found["knees"]} <= {("slow", True), ("fast", True)}
-    assert "knee" in (folder / "c.html").read_text()
+    assert found["knees"] == []  # of two settings
+    assert "no knee" in (folder / "c.html").read_text()
 
 
 @pytest.mark.parametrize(

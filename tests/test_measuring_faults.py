@@ -114,7 +114,7 @@ FAULTS: dict[str, Fault] = {
     "infinity": (
         3,
         "are NaN or infinite",
-        lambda d: ["compare", model(d / "m.onnx"), model(d / "n.onnx", *infinite())],
+        lambda d: ["compare", model(d / "m.onnx"), model(d / "n.onnx", *infinite()), "--budget", "1s"],
     ),
     # Options
     "no such target": (2, "no target named 'pi5'", lambda d: ["profile", model(d / "m.onnx"), "--target", "pi5"]),
@@ -258,7 +258,7 @@ def test_a_fault_is_one_line_an_exit_code_and_no_number(name: str, tmp_path: Pat
     done = run(arguments(tmp_path), tmp_path)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    (line,) = [each for each in done.stderr.splitlines() if "first use here" not in each]
     assert line.startswith("hwnas: ")
     assert message in line
 
