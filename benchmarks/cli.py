@@ -100,6 +100,23 @@ Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="Most time for one pass, which is then killed.")
 ]
 
+MaxFallback = Annotated[
+    float | None,
+    typer.Option(
+        "--max-fallback",
+        metavar="PERCENT",
+        help="Of nodes that may run on another provider than asked for, instead of the target's.",
+    ),
+]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep", metavar="KEY=VALUES", help="Each of threads=1,2,4 or batch=1,8 in turn (repeatable); gives the knee."
+    ),
+]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write a table for spreadsheets.")]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write one self-contained page.")]
+
 
 @app.command()
 def profile(
@@ -123,26 +140,24 @@ def profile(
     precision: Precision = None,
     interval_ms: Interval = None,
     timeout: Timeout = "5m",
-    sweep: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUES", help="Each of threads=1,2,4 or batch=1,8 in turn (repeatable)."),
-    ] = None,
+    max_fallback: MaxFallback = None,
+    sweep: Sweep = None,
     callers: Annotated[int | None, typer.Option(help="Also the throughput of so many callers at once.")] = None,
     sustain: Annotated[
         str | None, typer.Option(metavar="TIME", help="Also a steady load for 10m: latency and temperature over time.")
     ] = None,
     operators: Annotated[bool, typer.Option("--operators", help="Also the time of each operator.")] = False,
     json: Json = False,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a table for spreadsheets.")] = None,
+    csv: Csv = None,
+    html: Html = None,
     store: StoreUrl = None,
 ) -> None:
     """Measure models on targets: hwnas profile model.onnx --within 1% --budget 30s"""
     from benchmarks import profile as command
     from benchmarks.measuring import Setting
 
-    setting = Setting.of(
-        models, target, fleet, shape, inputs, {"threads": threads, "batch": batch, "precision": precision}, store
-    )
+    overrides = {"threads": threads, "batch": batch, "precision": precision, "max_fallback": max_fallback}
+    setting = Setting.of(models, target, fleet, shape, inputs, overrides, store)
     command.run(
         setting,
         within=within,
@@ -155,14 +170,24 @@ def profile(
         operators=operators,
         json=json,
         csv=csv,
+        html=html,
     )
 
 
 @app.command()
 def compare(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="The base, then one or more others.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="One, on several targets; or the base and others.")
+    ],
     target: Target = None,
     fleet: Fleet = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET", help="What one MODEL's targets are compared with; default the first."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Best first in latency_ms, energy_mj, ...; default as given.")
+    ] = None,
     budget: Budget = "30s",
     floor: Annotated[str, typer.Option(metavar="SHARE", help="Differences up to this share count as the same.")] = "1%",
     shape: Shape = None,
@@ -170,6 +195,8 @@ def compare(
     threads: Threads = None,
     batch: Batch = None,
     precision: Precision = None,
+    max_fallback: MaxFallback = None,
+    sweep: Sweep = None,
     interval_ms: Interval = None,
     timeout: Timeout = "5m",
     fail_on: Annotated[
@@ -177,23 +204,26 @@ def compare(
         typer.Option(metavar="VERDICT", help="Exit code 1 on regressed, improved, same or undecided (repeatable)."),
     ] = None,
     json: Json = False,
+    csv: Csv = None,
+    html: Html = None,
     store: StoreUrl = None,
 ) -> None:
-    """Is one model slower than another? hwnas compare base.onnx other.onnx --fail-on regressed"""
+    """Targets side by side, or models: hwnas compare resnet8 --fleet fleet.toml --target pc --target pc-int8"""
     from benchmarks import compare as command
     from benchmarks.measuring import Setting
 
-    setting = Setting.of(
-        models, target, fleet, shape, inputs, {"threads": threads, "batch": batch, "precision": precision}, store
-    )
+    overrides = {"threads": threads, "batch": batch, "precision": precision, "max_fallback": max_fallback}
+    setting = Setting.of(models, target, fleet, shape, inputs, overrides, store)
     code = command.run(
         setting,
+        base=base,
         budget=budget,
         floor=floor,
         interval_ms=interval_ms,
         timeout=timeout,
+        sweep=sweep or [],
         fail_on=fail_on or [],
-        json=json,
+        output=command.Output(sort=sort, json=json, csv=csv, html=html),
     )
     raise typer.Exit(code)
 

@@ -1,90 +1,213 @@
-"""``hwnas compare``: the first model against each of the others, as duets with a verdict."""
+"""``hwnas compare``: models on one target, or one model on several, side by side and each against a base.
+
+Everything is profiled, and then measured against the base in alternating blocks: a duet, which ends in a verdict. Two
+targets of different devices cannot alternate: there the ratio is that of their calibrated latencies.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json as json_
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from benchmarks.measuring import Setting, bench, label, seconds, share
-from benchmarks.tables import figure, table
-from devices.duet import DuetPlan, compare
+from benchmarks import profile as profiling
+from benchmarks import side_by_side, sweeps
+from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share
+from benchmarks.profile_tables import tell_missing
+from benchmarks.side_by_side import Side, slower_when_narrower
+from benchmarks.tables import folded
+from devices import duet
+from devices.duet import DuetPlan
+from devices.measure import PRECISE, Job, Plan
+from profiles import apart, files
 from profiles.comparisons import Comparison
 from profiles.errors import HwnasError, InputError
-from profiles.records import SCHEMA
+from profiles.records import SCHEMA, Profile, Target
 from profiles.verdicts import ANSWERS
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """``sort``: a column of ``side_by_side``; ``None``: in the order given, the base first."""
+
+    sort: str | None = None
+    json: bool = False
+    csv: Path | None = None
+    html: Path | None = None
 
 
 def run(
     setting: Setting,
     *,
+    base: str | None = None,
     budget: str,
     floor: str,
     interval_ms: float | None,
     timeout: str,
+    sweep: Sequence[str] = (),
     fail_on: Sequence[str],
-    json: bool,
+    output: Output,
 ) -> int:
-    """The exit code: 1 where a verdict is one of ``fail_on``. Raises the error of a pair that could not be compared."""
+    """The exit code: 1 where a verdict is one of ``fail_on``. Raises the first error, after what could be measured."""
     for verdict in fail_on:
         if verdict not in ANSWERS:
             raise InputError.of("compare", "--fail-on", verdict, ", ".join(ANSWERS))
-    if len(setting.given) < 2:
-        raise InputError("compare: given one MODEL; accepted: a base and one or more others")
+    side_by_side.check_sort(output.sort)
+    check_folders(csv=output.csv, html=output.html)
+    groups = _groups(setting, base)
+    settings = {target: sweeps.swept(target, sweep, setting.fleet) for target in setting.targets if sweep}
     plan = DuetPlan(
         budget_s=seconds("--budget", budget),
         floor=share("--floor", floor),
         interval_ms=interval_ms,
         deadline_s=seconds("--timeout", timeout),
     )
-    found: list[Comparison] = []
-    error: HwnasError | None = None
     with bench(setting) as here:
-        base, *others = here.jobs
+        work = Work(here, plan)
         try:
-            for target in setting.targets:
-                against = here.prepared(base, target)
-                for other in others:
-                    ready = here.prepared(other, target)
-                    one = compare(here.session(target), against, ready, target, plan=plan, on_event=here.progress.hear)
-                    here.store.add_comparison(one)
-                    found.append(one)
-        except HwnasError as failed:
-            error = failed
-    if found:
-        _show(found, json)
-    if error is not None:
-        raise error
-    return int(any(one.verdict.verdict in fail_on for one in found))
+            for targets in groups:
+                work.compare(targets)
+            for target, variants in settings.items():
+                work.sweep(target, variants)
+        except HwnasError as error:
+            work.errors.append(error)
+    if len(work.sides) > 1:  # a base alone is compared with nothing
+        _show(work, output)
+    raise_first(work.errors)
+    return int(any(side.verdict in fail_on for side in work.sides))
 
 
-def _show(found: Sequence[Comparison], json: bool) -> None:
-    if json:
-        print(json_.dumps({"schema": SCHEMA, "comparisons": [one.to_dict(raw=False) for one in found]}, indent=1))
-        return
-    rows = [
-        (
-            one.other,
-            label(one.target),
-            figure(one.base_ms),
-            figure(one.other_ms),
-            f"{one.verdict.ratio:.4f}",
-            f"{one.verdict.ratio_ci99[0]:.4f} to {one.verdict.ratio_ci99[1]:.4f}",
-            one.verdict.verdict,
+def _groups(setting: Setting, base: str | None) -> list[list[Target]]:
+    """Targets that are compared with each other: all of them for one model, each by itself for several models."""
+    names = [target.name for target in setting.targets]
+    if len(setting.given) > 1:
+        if base is not None:
+            raise InputError(
+                f"--base {base}: given several MODELs; accepted: one, since several are compared with the first"
+            )
+        return [[target] for target in setting.targets]
+    if len(names) < 2:
+        raise InputError("compare: given one MODEL on one target; accepted: several MODELs, or several --target")
+    if base is not None and base not in names:
+        raise InputError.of("compare", "--base", base, f"one of --target: {', '.join(names)}")
+    return [sorted(setting.targets, key=lambda target: target.name != (base or names[0]))]
+
+
+class Work:
+    """What has been measured so far."""
+
+    def __init__(self, here: Bench, plan: DuetPlan) -> None:
+        self.sides: list[Side] = []
+        self.points: list[Profile] = []  # of sweeps alone
+        self.errors: list[HwnasError] = []
+        self._here = here
+        self._plan = plan
+        # A third of the budget: the verdict stands on the pair, which has all of it.
+        self._profiling: Plan = dataclasses.replace(
+            PRECISE, budget_s=plan.budget_s / 3, interval_ms=plan.interval_ms, deadline_s=plan.deadline_s
         )
-        for one in found
-    ]
-    table([f"against {found[0].base}", "target", "base ms", "other ms", "ratio", "99 % interval", "verdict"], rows)
+
+    def compare(self, targets: Sequence[Target]) -> None:
+        """All models on all targets against the first model on the first target. Raises what the base raises."""
+        against: tuple[Job, Profile] | None = None
+        for target in targets:
+            for job, profile in zip(self._here.jobs, self._profiles(target), strict=True):
+                if against is None:
+                    if isinstance(profile, HwnasError):
+                        raise profile
+                    against = job, profile
+                    self.sides.append(Side(profile=profile, is_base=True))
+                elif isinstance(profile, HwnasError):
+                    self.errors.append(profile)
+                else:
+                    self.sides.append(Side(profile=profile, comparison=self._against(*against, job, profile)))
+
+    def sweep(self, target: Target, variants: Sequence[Target]) -> None:
+        """What is measured already is not measured again."""
+        for variant in variants:
+            if variant != target:
+                found = self._profiles(variant)
+                self.points += [one for one in found if isinstance(one, Profile)]
+                self.errors += [one for one in found if isinstance(one, HwnasError)]
+
+    def _profiles(self, target: Target) -> list[Profile | HwnasError]:
+        """Of each model, or why there is none: with the target's name, since there are several."""
+        try:
+            found = profiling.measured(self._here, target, self._profiling, profiling.Extra())
+        except HwnasError as error:  # of the target, and so of every model
+            found = [error for _ in self._here.jobs]
+        return [type(one)(f"{label(target)}: {one}") if isinstance(one, HwnasError) else one for one in found]
+
+    def _against(self, base_job: Job, base: Profile, job: Job, other: Profile) -> Comparison | None:
+        here, target = self._here, other.target
+        try:
+            if base.target.device != target.device:
+                found = apart.compare(base, other, floor=self._plan.floor)
+            else:
+                found = duet.compare(
+                    here.session(target),
+                    here.prepared(base_job, base.target),
+                    here.prepared(job, target),
+                    target,
+                    base_target=None if base.target == target else base.target,
+                    plan=self._plan,
+                    on_event=here.progress.hear,
+                )
+            here.store.add_comparison(found)
+        except HwnasError as error:
+            self.errors.append(error)
+            return None
+        return found
+
+
+def _show(work: Work, output: Output) -> None:
+    sides = side_by_side.ordered(work.sides, output.sort)
+    profiles = [side.profile for side in work.sides] + work.points
+    curves = sweeps.curves(profiles) if work.points else []
+    remarks = slower_when_narrower(sides)
+    if output.csv:
+        side_by_side.write_csv(sides, output.csv)
+    if output.html:
+        from benchmarks.compare_page import page
+
+        files.write_text(output.html, page("compare", sides, curves, [*remarks, *map(str, work.errors)], work.points))
+    if output.json:
+        answer = {
+            "schema": SCHEMA,
+            "comparisons": [side.comparison.to_dict(raw=False) for side in sides if side.comparison],
+            "profiles": [one.to_dict(raw=False) for one in profiles],
+        }
+        knees = {"knees": sweeps.knees(curves)} if curves else {}
+        print(json_.dumps(answer | knees, indent=1))
+        return
+    folded(side_by_side.heads_of(sides), side_by_side.rows_of(sides))
+    for line in (*_notes(sides), *remarks, *map(sweeps.told, curves)):
+        print(line, file=sys.stderr)
+    tell_missing(profiles)
+
+
+def _notes(sides: Sequence[Side]) -> list[str]:
+    """What the figures mean, and what was odd about them."""
+    found = [side.comparison for side in sides if side.comparison]
+    if not found:
+        return []
     rate, floor = found[0].verdict.false_alarm_rate, found[0].verdict.floor
-    print(
-        f"ratio: other / base, above 1 is slower; up to {100 * floor:g} % counts as the same;"
-        f" at most {100 * rate:g} % of verdicts are false alarms",
-        file=sys.stderr,
-    )
+    notes = [
+        f"speed-up: base / other, above 1 is faster; up to {100 * floor:g} % counts as the same;"
+        f" at most {100 * rate:g} % of verdicts are false alarms"
+    ]
     for one in found:
-        about = f"{one.other}: {one.stopped} after {one.verdict.processes} processes"
+        who = f"{one.other} on {label(one.target)}"
+        if one.method == apart.METHOD:
+            about = f"{who}: from two profiles, since {label(one.base_target or one.target)} is of another device"
+        else:
+            about = f"{who}: {one.stopped} after {one.verdict.processes} processes"
         if one.verdict.verdict == "undecided":
             about += "; a longer --budget may decide"
         if "disturbed" in one.flags:
-            about += f"; the machine stayed disturbed ({', '.join(one.conditions['reasons'])})"
-        print(about, file=sys.stderr)
+            reasons = ", ".join(one.conditions.get("reasons", {}))
+            about += f"; the machine stayed disturbed ({reasons})"
+        notes.append(about)
+    return notes

@@ -84,9 +84,9 @@ class Bench:
         """Of the target's device."""
         return self._fleet.meters.get(target.device)
 
-    def usable(self, target: Target, plan: Plan) -> tuple[list[Job], list[HwnasError]]:
-        """The jobs that can be measured there, and the errors of the others."""
-        jobs, errors = [], []
+    def usable(self, target: Target, plan: Plan) -> list[Job | HwnasError]:
+        """For each model what can be measured there, or why it cannot."""
+        found: list[Job | HwnasError] = []
         # Some seconds of calibration may be ahead: not for a model whose outputs are wrong.
         new = reference.lacking(self.session(target), target, self.store) > 0
         for job in self.jobs:
@@ -94,10 +94,10 @@ class Bench:
                 ready = self.prepared(job, target)
                 if new:
                     measure.check(self.session(target), ready, target, deadline_s=plan.deadline_s)
-                jobs.append(ready)
+                found.append(ready)
             except HwnasError as error:
-                errors.append(error)
-        return jobs, errors
+                found.append(error)
+        return found
 
     def reference_ms(self, target: Target) -> float:
         session = self.session(target)
@@ -158,6 +158,22 @@ class Progress:
         if "verdict" in data:
             line += f", ratio {data['ratio']:.4f}, {data['verdict']} so far"
         return line
+
+
+def raise_first(errors: Sequence[HwnasError]) -> None:
+    """All but the first to stderr; bad input comes before what failed, as in all commands."""
+    in_order = sorted(errors, key=lambda error: error.exit_code != InputError.exit_code)
+    for other in in_order[1:]:
+        print(f"hwnas: {other}", file=sys.stderr)
+    if in_order:
+        raise in_order[0]
+
+
+def check_folders(**files: Path | None) -> None:
+    """Before anything is measured: can these be written? By option. Raises InputError."""
+    for option, path in files.items():
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"--{option} {path}: there is no folder {path.parent}")
 
 
 def store_of(url: str | None, fleet: Path | None) -> str | Path:

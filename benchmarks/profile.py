@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json as json_
-import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measuring import Bench, Setting, bench, label, seconds, share
+from benchmarks import sweeps as sweeps_
+from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share
 from benchmarks.profile_tables import show
+from benchmarks.side_by_side import Side, slower_when_narrower
 from devices import extras
 from devices.measure import PRECISE, Job, Plan, profile_all
-from profiles import frames
+from profiles import files, frames
 from profiles.errors import HwnasError, InputError
 from profiles.records import SCHEMA, Profile, Target
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Extra:
-    callers: int | None
-    sustain_s: float | None
-    operators: bool
+class Extra:
+    """What is measured beside a profile; by default nothing."""
+
+    callers: int | None = None
+    sustain_s: float | None = None
+    operators: bool = False
 
 
 def run(
@@ -39,8 +40,10 @@ def run(
     operators: bool,
     json: bool,
     csv: Path | None,
+    html: Path | None = None,
 ) -> None:
     """Raises the first error where nothing could be measured; where some could, those are printed before."""
+    check_folders(csv=csv, html=html)
     plan = dataclasses.replace(
         PRECISE,
         within=share("--within", within, least=0.0001),
@@ -48,8 +51,8 @@ def run(
         interval_ms=interval_ms,
         deadline_s=seconds("--timeout", timeout),
     )
-    extra = _Extra(callers=callers, sustain_s=seconds("--sustain", sustain) if sustain else None, operators=operators)
-    targets = [swept for target in setting.targets for swept in _swept(target, sweeps, setting)]
+    extra = Extra(callers=callers, sustain_s=seconds("--sustain", sustain) if sustain else None, operators=operators)
+    targets = [swept for target in setting.targets for swept in sweeps_.swept(target, sweeps, setting.fleet)]
     if callers is not None and callers < 1:
         raise InputError(f"--callers: given {callers}; accepted: a whole number from 1")
     found: list[Profile] = []
@@ -57,51 +60,60 @@ def run(
     with bench(setting) as here:
         for target in targets:
             try:
-                results = _measure(here, target, plan, extra)
+                results = measured(here, target, plan, extra)
             except HwnasError as error:
                 results = [error]
             found += [one for one in results if isinstance(one, Profile)]
             errors += [one for one in results if isinstance(one, HwnasError)]
+    curves = sweeps_.curves(found) if sweeps else []
     if csv and found:
         frames.write_csv(found, csv)
+    if html and found:
+        files.write_text(html, _page(found, curves))
     if found and json:
-        print(json_.dumps({"schema": SCHEMA, "profiles": [one.to_dict(raw=False) for one in found]}, indent=1))
+        knees = {"knees": sweeps_.knees(curves)} if curves else {}
+        profiles = [one.to_dict(raw=False) for one in found]
+        print(json_.dumps({"schema": SCHEMA, "profiles": profiles, **knees}, indent=1))
     elif found:
-        show(found)
-    if errors:
-        # Bad input before what failed, as in all commands.
-        errors.sort(key=lambda error: error.exit_code != InputError.exit_code)
-        for other in errors[1:]:
-            print(f"hwnas: {other}", file=sys.stderr)
-        raise errors[0]
+        show(found, curves)
+    raise_first(errors)
 
 
-def _measure(here: Bench, target: Target, plan: Plan, extra: _Extra) -> list[Profile | HwnasError]:
+def measured(here: Bench, target: Target, plan: Plan, extra: Extra) -> list[Profile | HwnasError]:
+    """Each model of the command on ``target``, kept in the store, or why there is no figure."""
     session = here.session(target)
-    jobs, errors = here.usable(target, plan)
-    found: list[Profile | HwnasError] = [*errors]
+    usable = here.usable(target, plan)
+    jobs = [one for one in usable if isinstance(one, Job)]
     if not jobs:
-        return found
+        return [one for one in usable if isinstance(one, HwnasError)]
     reference_ms = here.reference_ms(target)
     harness_us = extras.harness_us(session, target)
     plan = dataclasses.replace(plan, meter=here.meter(target))
     results = profile_all(session, jobs, target, reference_ms=reference_ms, plan=plan, on_event=here.progress.hear)
-    for job, result in zip(jobs, results, strict=True):
-        if isinstance(result, Profile):
-            try:
-                result = _with_extras(here, job, dataclasses.replace(result, harness_us=harness_us), extra)
-                here.store.add_profile(result)
-            except HwnasError as error:
-                result = type(error)(f"{label(target)}: {error}")
-        found.append(result)
-    return found
+    done = iter([_finished(here, job, result, harness_us, extra) for job, result in zip(jobs, results, strict=True)])
+    return [next(done) if isinstance(one, Job) else one for one in usable]
 
 
-def _with_extras(here: Bench, job: Job, profile: Profile, extra: _Extra) -> Profile:
+def _finished(
+    here: Bench, job: Job, result: Profile | HwnasError, harness_us: float, extra: Extra
+) -> Profile | HwnasError:
+    """With what is measured beside it, and in the store."""
+    if isinstance(result, HwnasError):
+        return result
+    try:
+        profile = _with_extras(here, job, dataclasses.replace(result, harness_us=harness_us), extra)
+        here.store.add_profile(profile)
+    except HwnasError as error:
+        return type(error)(f"{label(result.target)}: {error}")
+    return profile
+
+
+def _with_extras(here: Bench, job: Job, profile: Profile, extra: Extra) -> Profile:
     session, target = here.session(profile.target), profile.target
     if extra.operators:
         here.progress.hear("pass", {"model": job.name, "pass": "operators", "number": 0, "of": 1})
         profile = dataclasses.replace(profile, operators=extras.operators(session, job, target))
+    profile = dataclasses.replace(profile, **extras.fallback_time(profile))
     if extra.callers:
         here.progress.hear("pass", {"model": job.name, "pass": f"{extra.callers} callers", "number": 0, "of": 1})
         profile = dataclasses.replace(profile, concurrent=extras.concurrent(session, job, target, extra.callers))
@@ -114,13 +126,8 @@ def _with_extras(here: Bench, job: Job, profile: Profile, extra: _Extra) -> Prof
     return profile
 
 
-def _swept(target: Target, sweeps: Sequence[str], setting: Setting) -> list[Target]:
-    """'threads=1,2' and 'batch=1,8': every combination."""
-    axes = []
-    for text in sweeps:
-        match = re.fullmatch(r"(threads|batch)=(\d+(?:,\d+)*)", text)
-        if match is None:
-            raise InputError(f"--sweep: given {text!r}; accepted: threads=1,2,4 or batch=1,8")
-        axes.append([(match[1], int(value)) for value in match[2].split(",")])
-    fixed = {"threads": target.threads, "batch": target.batch, "precision": target.precision}
-    return [setting.fleet.target(target.name, fixed | dict(chosen)) for chosen in itertools.product(*axes)]
+def _page(found: Sequence[Profile], curves: Sequence[sweeps_.Curve]) -> str:
+    from benchmarks.compare_page import page
+
+    sides = [Side(profile=one) for one in found]
+    return page("profile", sides, curves, slower_when_narrower(sides))

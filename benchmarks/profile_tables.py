@@ -6,18 +6,20 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.measuring import label
+from benchmarks.side_by_side import Side, slower_when_narrower
+from benchmarks.sweeps import Curve, told
 from benchmarks.tables import duration, figure, table
 from profiles.records import Profile
 
 _OPERATORS = 20
 
 
-def show(profiles: Sequence[Profile]) -> None:
+def show(profiles: Sequence[Profile], curves: Sequence[Curve] = ()) -> None:
     """To stdout; what belongs to no single figure to stderr."""
     if len(profiles) == 1:
         _one(profiles[0])
     else:
-        _several(profiles)
+        _several(profiles, curves)
     for profile in profiles:
         if profile.operators:
             _operators(profile)
@@ -29,7 +31,10 @@ def show(profiles: Sequence[Profile]) -> None:
         )
     for profile in profiles:
         _remarks(profile)
-    _tell_missing(profiles)
+    remarks = slower_when_narrower([Side(profile=one) for one in profiles])
+    for line in (*remarks, *map(told, curves)):
+        print(line, file=sys.stderr)
+    tell_missing(profiles)
 
 
 def _one(one: Profile) -> None:
@@ -62,14 +67,18 @@ def _one(one: Profile) -> None:
         rows.append(("  against the start", f"{found['slowdown']:.3f}", "x"))
     nodes = ", ".join(f"{count} nodes on {provider}" for provider, count in one.node_providers.items())
     rows.append(("ran as", nodes, ""))
+    if one.fallen_back:
+        rows.append(("fallen back, of all nodes", figure(one.fallback_percent), "%"))
+        rows.append(("  of their time", figure(one.fallback_time_percent), "%"))
     table([f"{one.model} on {label(one.target)}", "value", "unit"], rows)
 
 
-def _several(profiles: Sequence[Profile]) -> None:
+def _several(profiles: Sequence[Profile], curves: Sequence[Curve]) -> None:
+    knees = {id(curve.points[curve.knee]) for curve in curves if curve.knee is not None}
     rows = [
         (
             one.model,
-            label(one.target),
+            label(one.target) + (" (knee)" if id(one) in knees else ""),
             figure(one.latency_ms_calibrated),
             f"{100 * one.latency_ms_sem / one.latency_ms_calibrated:.2f}",
             figure(one.latency_ms.p90),
@@ -109,7 +118,7 @@ def _remarks(one: Profile) -> None:
         print(f"{who}: under load for {duration(one.sustained['seconds'])}", file=sys.stderr)
 
 
-def _tell_missing(found: Sequence[Profile]) -> None:
+def tell_missing(found: Sequence[Profile]) -> None:
     """Each reason once. That a CPU has no events of its own to time by goes without saying."""
     fields: dict[str, dict[str, None]] = {}
     for one in found:

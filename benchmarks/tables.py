@@ -32,6 +32,40 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str | None
     console.print(drawn)
 
 
+def folded(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """As ``table``; one that is too wide for the terminal goes on below, its first column repeated, and columns
+    without any figure are left out. Where it is piped, nothing is: the columns are always the same.
+    """
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        table(heads, rows)
+        return
+    kept = [place for place in range(len(heads)) if place == 0 or any(row[place] != "-" for row in rows)]
+    for places in _folds(heads, rows, kept, console.width):
+        table([heads[place] for place in places], [[row[place] for place in places] for row in rows])
+
+
+def _folds(heads: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int], room: int) -> list[list[int]]:
+    """Columns of each part, the first of ``kept`` in all of them."""
+
+    def width(place: int) -> int:
+        words = heads[place].split()
+        return max(len(text) for text in (*words, *(row[place] for row in rows)))
+
+    first, *others = kept
+    parts = [[first]]
+    taken = start = len(heads[first]) if not rows else max(len(heads[first]), width(first))
+    for place in others:
+        if len(parts[-1]) > 1 and taken + _BETWEEN + width(place) + _EDGES > room:
+            parts.append([first])
+            taken = start
+        parts[-1].append(place)
+        taken += _BETWEEN + width(place)
+    return parts
+
+
 def _widths(heads: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
     """Where there is room for the figures and not for the heads: widths that break the heads, and no figure."""
     widths = [max((len(row[number]) for row in rows), default=0) for number in range(len(heads))]

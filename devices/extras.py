@@ -15,7 +15,7 @@ from devices.measure import PRECISE, WARM_UP_MS, Job, feeding, shipped_ms
 from devices.protocol import Record
 from devices.session import Session
 from profiles.errors import InputError
-from profiles.records import Target
+from profiles.records import Profile, Target
 
 _HARNESS_MS = 20.0
 _CALLERS_S = 3.0
@@ -38,6 +38,21 @@ def operators(session: Session, job: Job, target: Target) -> tuple[dict[str, Any
         {"name": name, "operator": kind, "provider": provider, "time_ms": ns / 1e6, "share": ns / total}
         for name, kind, provider, ns in answer["operators"]
     )
+
+
+def fallback_time(profile: Profile) -> dict[str, Any]:
+    """The fields that say which share of the time ran on another provider than asked for, in percent.
+
+    From ``profile.operators``; 0 where no node ran elsewhere. ``None`` with the reason where nodes did and their times
+    were not taken.
+    """
+    if not profile.fallen_back:
+        return {"fallback_time_percent": 0.0}
+    if not profile.operators:
+        reason = "nodes fell back, and the times of single operators were not taken (hwnas profile --operators)"
+        return {"missing": profile.missing | {"fallback_time_percent": reason}}
+    elsewhere = sum(one["share"] for one in profile.operators if one["provider"] != profile.target.provider)
+    return {"fallback_time_percent": 100 * elsewhere}
 
 
 def concurrent(session: Session, job: Job, target: Target, callers: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The record of a duet: two models, or one model on two targets of a device, and a verdict. Frozen."""
+"""The record of a comparison: two models, or one on two targets, and a verdict. Frozen; the unit is in the name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from profiles.verdicts import Verdict
 class Comparison:
     """``base_ms`` and ``other_ms`` are raw medians, for orientation: the ratio comes from paired blocks, not from them.
 
-    ``stopped``: "decided", or "budget" where the verdict is still undecided.
+    ``stopped``: "decided", or "budget" where the verdict is still undecided. ``method``: "duet", or "profiles" where
+    the two targets are of different devices: the ratio of the calibrated latencies, see ``profiles.apart``.
     """
 
     base: str
@@ -29,6 +30,7 @@ class Comparison:
     base_target: Target | None = None  # where it is another one
     base_device: dict[str, Any] | None = None  # likewise: the fingerprint, with that target's versions
     metric: str = "latency_ms"
+    method: str = "duet"
     flags: tuple[str, ...] = ()
     conditions: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class Comparison:
             "base": self.base,
             "other": self.other,
             "metric": self.metric,
+            "method": self.method,
             **self.verdict.to_dict(),
             "target": self.target.name,
             "base_target": (self.base_target or self.target).name,

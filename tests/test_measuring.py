@@ -82,7 +82,8 @@ def test_a_table_says_what_a_person_asks_for(setting: Any, capsys: pytest.Captur
 def test_a_comparison_is_json_and_a_row_of_the_store(
     setting: Any, root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    how: dict[str, Any] = {"budget": "1s", "floor": "90%", "interval_ms": None, "timeout": "1m", "json": True}
+    how: dict[str, Any] = {"budget": "1s", "floor": "90%", "interval_ms": None, "timeout": "1m"}
+    how["output"] = compare.Output(json=True)
     assert compare.run(setting, fail_on=["regressed"], **how) == 0
     found = json.loads(capsys.readouterr().out)
     check_schema(found, root / "docs/schema/compare.json")

@@ -114,7 +114,7 @@ FAULTS: dict[str, Fault] = {
     "infinity": (
         3,
         "are NaN or infinite",
-        lambda d: ["compare", model(d / "m.onnx"), model(d / "n.onnx", *infinite())],
+        lambda d: ["compare", model(d / "m.onnx"), model(d / "n.onnx", *infinite()), "--budget", "1s"],
     ),
     # Options
     "no such target": (2, "no target named 'pi5'", lambda d: ["profile", model(d / "m.onnx"), "--target", "pi5"]),
@@ -160,6 +160,31 @@ FAULTS: dict[str, Fault] = {
         "the agent cannot be started",
         lambda d: ["profile", model(d / "m.onnx"), *fleet(d, device='python = "/nowhere/python"')],
     ),
+    "no CUDA in this onnxruntime": (
+        3,
+        "gpu: provider cuda is not in this onnxruntime",
+        lambda d: ["compare", model(d / "m.onnx"), *two(d, 'provider = "cuda"')],
+    ),
+    "no TensorRT in this onnxruntime": (
+        3,
+        "pip install onnxruntime-gpu in place of onnxruntime",
+        lambda d: ["compare", model(d / "m.onnx"), *two(d, 'provider = "tensorrt"')],
+    ),
+    "no CUDA device": (
+        3,
+        "finds no CUDA device here; with an NVIDIA GPU and its driver: pip install",
+        lambda d: ["compare", "dscnn", *two(d, 'engine = "torch"\nprovider = "cuda"')],
+    ),
+    "no Torch-TensorRT": (
+        3,
+        "engine torch_tensorrt needs the package torch_tensorrt: pip install torch_tensorrt",
+        lambda d: ["compare", "dscnn", *two(d, 'engine = "torch_tensorrt"\nprovider = "tensorrt"', without(d))],
+    ),
+    "no OpenVINO": (
+        3,
+        "engine openvino needs the package openvino: pip install openvino",
+        lambda d: ["compare", model(d / "m.onnx"), *two(d, 'engine = "openvino"', without(d))],
+    ),
     "child killed": (
         3,
         "was killed by SIGKILL",
@@ -204,6 +229,21 @@ FAULTS: dict[str, Fault] = {
 }
 
 
+def two(folder: Path, target: str, device: str = "") -> list[str]:
+    """The base is a target that cannot run here; the other is never reached."""
+    found = fleet(folder, device)
+    text = f'[targets.gpu]\ndevice = "d"\n{target}\n'
+    (folder / "fleet.toml").write_text((folder / "fleet.toml").read_text() + text)
+    return [*found, "--target", "gpu", "--base", "gpu"]
+
+
+def without(folder: Path) -> str:
+    """A device whose Python has neither OpenVINO nor Torch-TensorRT."""
+    hidden = "import sys\nsys.modules.update(dict.fromkeys(['openvino', 'torch_tensorrt']))\n"
+    (folder / "sitecustomize.py").write_text(hidden)
+    return python(folder, f'PYTHONPATH="{folder}" exec "{sys.executable}" "$@"')
+
+
 def killer(folder: Path) -> str:
     """Every worker of the device ends as if the kernel had run out of memory."""
     (folder / "sitecustomize.py").write_text(
@@ -218,7 +258,7 @@ def test_a_fault_is_one_line_an_exit_code_and_no_number(name: str, tmp_path: Pat
     done = run(arguments(tmp_path), tmp_path)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    (line,) = [each for each in done.stderr.splitlines() if "first use here" not in each]
     assert line.startswith("hwnas: ")
     assert message in line
 

@@ -12,14 +12,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import Browser
-from report_example import STUDY, THREE_OBJECTIVES, Example, write_example
+from report_example import STUDY, THREE_OBJECTIVES, Example, profile_of, write_example
 
+from benchmarks.compare_page import page as compare_page
 from benchmarks.report import page, write
+from benchmarks.side_by_side import Side
+from benchmarks.sweeps import curves
 from nas.quality import unassessed
+from profiles import apart
+from profiles.records import Target
 
 pytestmark = [pytest.mark.systems, pytest.mark.timeout(600)]
 
@@ -121,6 +128,44 @@ def test_the_page_of_an_unusual_search(
     example.close()
     path = tmp_path / "run" / "report.html"
     path.write_text(page(results, unassessed(results, "not fitted here")))
+    look_at(browser, path)
+
+
+def test_the_page_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
+    """Many targets with long names, sweeps, energy, what fell back; and the least that there can be."""
+    random = np.random.default_rng(0)
+    names = [f"workstation-openvino-int8-of-board-{number}" for number in range(9)]
+    measured = [
+        profile_of(
+            "vit_tiny",
+            1.0 + 0.4 * number,
+            random,
+            target=Target(name=name, device=name, precision=("fp32", "int8")[number % 2]),
+            energy_mj=2.0 + number,
+            energy_mj_sem=0.1,
+            peak_memory_mb=40.0,
+            fallback_percent=12.5,
+            fallback_time_percent=60.0,
+        )
+        for number, name in enumerate(names)
+    ]
+    swept = [
+        replace(
+            one,
+            target=replace(one.target, batch=batch),
+            throughput_per_s=900.0 * batch**0.5,
+            latency_ms_calibrated=batch**0.6,
+        )
+        for one in measured[:3]
+        for batch in (2, 8, 64)
+    ]
+    sides = [Side(profile=one, comparison=apart.compare(measured[0], one)) for one in measured[1:]]
+    sides = [Side(profile=measured[0], is_base=True), *sides]
+    path = tmp_path / "compare.html"
+    path.write_text(compare_page("compare", sides, curves([*measured, *swept]), ["int8 is slower than fp32"], swept))
+    look_at(browser, path)
+    assert browser.evaluate("document.querySelectorAll('.js-plotly-plot').length") == 5
+    path.write_text(compare_page("profile", [Side(profile=measured[0])], [], []))
     look_at(browser, path)
 
 
