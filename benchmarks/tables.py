@@ -51,8 +51,7 @@ def _folds(heads: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[i
     """Columns of each part, the first of ``kept`` in all of them."""
 
     def width(place: int) -> int:
-        words = heads[place].split()
-        return max(len(text) for text in (*words, *(row[place] for row in rows)))
+        return max(len(text.rstrip()) for text in (*_pieces(heads[place]), *(row[place] for row in rows)))
 
     first, *others = kept
     parts = [[first]]
@@ -70,7 +69,10 @@ def _widths(heads: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> l
     """Where there is room for the figures and not for the heads: widths that break the heads, and no figure."""
     widths = [max((len(row[number]) for row in rows), default=0) for number in range(len(heads))]
     widths[0] = max(widths[0], len(heads[0]))
-    left = room - sum(widths) - _BETWEEN * (len(heads) - 1) - _EDGES
+    words = [max(len(piece.rstrip()) for piece in _pieces(head)) for head in heads]
+    if sum(whole := [max(pair) for pair in zip(widths, words, strict=True)]) + _around(heads) <= room:
+        widths = whole  # then no word is broken
+    left = room - sum(widths) - _around(heads)
     if not 0 <= left < sum(max(0, len(head) - width) for head, width in zip(heads, widths, strict=True)):
         return None
     for _ in range(left):
@@ -82,11 +84,20 @@ def _widths(heads: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> l
 def _broken(head: str, width: int | None) -> str:
     """In lines of at most ``width`` where its words, which may be joined by "_" or "@", allow it."""
     lines = [""]
-    for piece in re.split(r"(?<=[ _@])", head):
+    for piece in _pieces(head):
         if width is not None and lines[-1] and len(lines[-1] + piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece
     return "\n".join(lines)
+
+
+def _pieces(head: str) -> list[str]:
+    """What is not broken in two."""
+    return re.split(r"(?<=[ _@])", head)
+
+
+def _around(heads: Sequence[str]) -> int:
+    return _BETWEEN * (len(heads) - 1) + _EDGES
 
 
 def figure(value: float | None, error: float | None = None) -> str:
