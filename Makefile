@@ -48,8 +48,9 @@ check: $(INSTALLED) ## linter, format, types, layers and house rules
 	@$(PY) -m mypy
 	@$(PY) -m pytest -q tests/test_layers.py tests/test_house.py
 
-docs: $(INSTALLED) ## write docs/commands.md from the command line's own help
+docs: $(INSTALLED) ## docs/commands.md from the command line's own help, then all of docs/ as a site in site/
 	@.venv/bin/typer benchmarks.cli utils docs --name hwnas --title Commands --output docs/commands.md
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet && echo "docs: site/index.html"
 
 clean: ## remove .venv, caches and builds; runs/ and hwnas.db stay
 	@rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -123,7 +123,7 @@ class _View:
 
     def _counts(self) -> str:
         states = [trial.state for trial in self._trials.values()]
-        parts = [f"{states.count(state)} {state}" for state in _STATES if state in states]
+        parts = [f"{states.count(state)} {state.replace('_', ' ')}" for state in _STATES if state in states]
         budget = self._study.budget.trials
         return f"{len(states)}{f' of {budget}' if budget else ''}: " + (", ".join(parts) or "none yet")
 

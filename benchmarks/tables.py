@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-_BETWEEN, _EDGES = 3, 2  # blanks between two columns, and left and right of the table
+_BETWEEN, _EDGES = 2, 2  # blanks between two columns, and left and right of the table
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
@@ -21,7 +21,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str | None
         for line in (heads, *rows):
             print("\t".join(line))
         return
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     widths = _widths(heads, rows, console.width)
     for number, head in enumerate(heads):
         justify: Literal["left", "right"] = "left" if number == 0 else "right"
@@ -69,14 +69,13 @@ def _widths(heads: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> l
     """Where there is room for the figures and not for the heads: widths that break the heads, and no figure."""
     widths = [max((len(row[number]) for row in rows), default=0) for number in range(len(heads))]
     widths[0] = max(widths[0], len(heads[0]))
-    words = [max(len(piece.rstrip()) for piece in _pieces(head)) for head in heads]
-    if sum(whole := [max(pair) for pair in zip(widths, words, strict=True)]) + _around(heads) <= room:
-        widths = whole  # then no word is broken
-    left = room - sum(widths) - _around(heads)
+    left = room - sum(widths) - _BETWEEN * (len(heads) - 1) - _EDGES
     if not 0 <= left < sum(max(0, len(head) - width) for head, width in zip(heads, widths, strict=True)):
         return None
-    for _ in range(left):
-        neediest = max(range(len(heads)), key=lambda number: len(heads[number]) / max(1, widths[number]))
+    longest = [max(len(piece.rstrip()) for piece in _pieces(head)) for head in heads]
+    for _ in range(left):  # first where a word would be cut
+        cut = [number for number in range(len(heads)) if widths[number] < longest[number]]
+        neediest = max(cut or range(len(heads)), key=lambda number: len(heads[number]) / max(1, widths[number]))
         widths[neediest] += 1
     return widths
 
@@ -92,12 +91,7 @@ def _broken(head: str, width: int | None) -> str:
 
 
 def _pieces(head: str) -> list[str]:
-    """What is not broken in two."""
     return re.split(r"(?<=[ _@])", head)
-
-
-def _around(heads: Sequence[str]) -> int:
-    return _BETWEEN * (len(heads) - 1) + _EDGES
 
 
 def figure(value: float | None, error: float | None = None) -> str:

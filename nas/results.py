@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas import pareto
 from nas.baseline import against
@@ -17,6 +17,9 @@ from nas.study import Study, load_study
 from profiles import files
 from profiles.errors import InputError
 from profiles.store import Event, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,21 +124,35 @@ def pick(results: Results, limits: Sequence[Limit]) -> int | None:
     return max(fitting, key=lambda index: sign * results.figures(index)[first.name], default=None)
 
 
-def write_results(results: Results) -> None:
-    """Each file whole or not at all; a front written earlier is replaced."""
+def trials_frame(results: Results) -> pd.DataFrame:
+    """One row per trial, as ``trials.csv`` has them: what was not measured is NaN, standard errors end in ``_sem``."""
     import pandas as pd
 
     rows = [
         _row(trial, trial.metrics, trial.sems) | {"state": trial.state, "reason": trial.reason}
         for trial in results.trials
     ]
-    files.write_text(results.folder.path / "trials.csv", _csv(pd.DataFrame(rows), results.study))
-    members = [trial for trial in results.trials if trial.index in results.front]
+    return pd.DataFrame(rows, columns=None if rows else _least(results.study))
+
+
+def front_frame(results: Results) -> pd.DataFrame:
+    """One row per member of the front, as ``pareto.csv`` has them: confirmed figures, and against the baseline."""
+    import pandas as pd
+
     rows = [
-        _row(t, results.figures(t.index), t.sems | t.confirmed_sems) | results.against_baseline(t.index)
-        for t in members
+        _row(trial, results.figures(trial.index), trial.sems | trial.confirmed_sems)
+        | results.against_baseline(trial.index)
+        for trial in results.trials
+        if trial.index in results.front
     ]
-    files.write_text(results.folder.path / "pareto.csv", _csv(pd.DataFrame(rows), results.study))
+    return pd.DataFrame(rows, columns=None if rows else _least(results.study))
+
+
+def write_results(results: Results) -> None:
+    """Each file whole or not at all; a front written earlier is replaced."""
+    files.write_text(results.folder.path / "trials.csv", str(trials_frame(results).to_csv(index=False)))
+    files.write_text(results.folder.path / "pareto.csv", str(front_frame(results).to_csv(index=False)))
+    members = [trial for trial in results.trials if trial.index in results.front]
     results.folder.front.mkdir(exist_ok=True)
     for stale in results.folder.front.glob("*.onnx"):
         if stale.stem not in map(str, results.front):
@@ -152,8 +169,6 @@ def _row(trial: Trial, metrics: Mapping[str, float], sems: Mapping[str, float]) 
     return {"trial": trial.index, "digest": trial.digest} | dict(trial.choices) | dict(metrics) | errors
 
 
-def _csv(frame: Any, study: Study) -> str:
-    """A header even without rows, so that a reader of the file need not know that case."""
-    if frame.empty:
-        return ",".join(["trial", "digest", *(o.metric for o in study.objective)]) + "\n"
-    return str(frame.to_csv(index=False))
+def _least(study: Study) -> list[str]:
+    """The columns of a table without rows, so that a reader need not know that case."""
+    return ["trial", "digest", *(objective.metric for objective in study.objective)]

@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import inspect
 import struct
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from nas.data import Dataset, load
 from nas.data._idx import KINDS, Source, load_idx
 from profiles.errors import InputError, UnavailableError
+from profiles.registry import find, names
 
 
 def check(data: Dataset) -> None:
@@ -173,3 +175,21 @@ def test_labels_that_do_not_belong_to_the_images_are_refused(tmp_path: Path) -> 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
+
+
+@pytest.mark.parametrize("name", [name for name in names("nas.data") if name not in ("npz", "shape")])
+def test_every_data_set_has_the_form_and_is_the_same_each_time(name: str, tmp_path: Path) -> None:
+    """But those that are nothing without options: ``npz`` and ``shape`` have tests of their own."""
+    options: dict[str, Any] = {}
+    if "download" in inspect.signature(find("nas.data", name).load).parameters:
+        write_idx(tmp_path, 200)
+        options = {"dir": str(tmp_path), "download": False}
+    data, again = load(name, **options), load(name, **options)
+    check(data)
+    for labels in (data.y_train, data.y_val, data.y_test):
+        if data.task == "classification":
+            assert labels.dtype == np.int64 and labels.ndim == 1
+            assert set(labels) <= set(range(data.outputs))
+        else:
+            assert labels.dtype == np.float32 and labels.shape[1:] == (data.outputs,)
+    assert (data.x_train == again.x_train).all() and (data.y_val == again.y_val).all()

@@ -22,6 +22,8 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--no-first-run", "--remote-debugging-pipe",
 ]  # fmt: skip
 
+DRAWN = "document.documentElement.hasAttribute('data-drawn')"  # a report has drawn its figures
+
 
 class Browser:
     """One browser, one page. ``complaints``: errors and warnings on its console. ``requests``: addresses asked for."""
@@ -67,17 +69,19 @@ class Browser:
         """One command to the page, and its result. RuntimeError if Chromium refuses, TimeoutError if it is silent."""
         return self._call(method, self._session, **parameters)
 
-    def open(self, page: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
-        """Return once the page is loaded and has drawn its figures."""
+    def open(
+        self, page: Path, *, width: int, height: int = 900, dark: bool = False, ready: str = DRAWN, on: str = ""
+    ) -> None:
+        """Return once the page is loaded and ``ready`` is true. ``on``: where on the page, as in "#heading"."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         before = self._loaded
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.call("Page.navigate", url=page.resolve().as_uri() + on)
         self._until(lambda: self._loaded > before)
-        self._until(lambda: bool(self.evaluate("document.documentElement.hasAttribute('data-drawn')")))
+        self._until(lambda: bool(self.evaluate(ready)))
 
     def evaluate(self, expression: str) -> Any:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
@@ -133,6 +137,10 @@ class Browser:
                 self.complaints.append(str(given["args"]))
             case "Log.entryAdded" if given["entry"]["level"] in ("error", "warning"):
                 self.complaints.append(str(given["entry"]))
+
+    def wait(self, expression: str, timeout_s: float = 60.0) -> None:
+        """Until a JavaScript expression is true."""
+        self._until(lambda: bool(self.evaluate(expression)), timeout_s)
 
     def _until(self, done: Any, timeout_s: float = 60.0) -> None:
         end = time.monotonic() + timeout_s
