@@ -75,7 +75,7 @@ def _fallback(side: Side) -> str:
 COLUMNS = (
     Column(
         name="latency_ms",
-        head="latency ms, 95 %",
+        head="latency ms",
         value=lambda side: side.profile.latency_ms_calibrated,
         cell=_latency,
     ),
