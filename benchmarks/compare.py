@@ -195,7 +195,8 @@ def _notes(sides: Sequence[Side]) -> list[str]:
         return []
     rate, floor = found[0].verdict.false_alarm_rate, found[0].verdict.floor
     notes = [
-        f"speed-up: base / other, above 1 is faster; up to {100 * floor:g} % counts as the same;"
+        "latency: with half its 95 % interval; speed-up: base / other, above 1 is faster;"
+        f" up to {100 * floor:g} % counts as the same;"
         f" at most {100 * rate:g} % of verdicts are false alarms"
     ]
     for one in found:

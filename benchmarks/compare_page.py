@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import pages
 from benchmarks import side_by_side as sides_
-from benchmarks.measuring import label
-from benchmarks.report_plot import LOG_FROM, Figure, Trace, dots, figure, hover, layout
+from benchmarks.report_plot import LOG_FROM, Figure, Trace, dots, figure, layout
 from benchmarks.report_tables import Cell, Table, code, number, text
 from benchmarks.report_words import plural
 from benchmarks.side_by_side import Side
@@ -33,7 +33,7 @@ def page(
     measured = [*(side.profile for side in sides), *also]
     models = list(dict.fromkeys(one.model for one in measured))
     devices = {one.target.device: one.device for one in measured}
-    what = [plural(len({label(one.target) for one in measured}), "target"), plural(len(devices), "device")]
+    what = [plural(len({one.target.name for one in measured}), "target"), plural(len(devices), "device")]
     return pages.page(
         "compare.html.j2",
         {
@@ -41,10 +41,10 @@ def page(
             "title": models[0] if len(models) == 1 else plural(len(models), "model"),
             "state": f"{', '.join(what)}; measured {max(one.time for one in measured)[:16].replace('T', ' ')} UTC",
             "answer": _answer(sides),
-            "remarks": [*remarks, *map(told, curves)],
+            "remarks": remarks,
             "figures": _table(sides),
-            "meaning": _MEANING,
             "bars": _bars(sides),
+            "knees": [told(curve) for curve in curves],
             "curves": [_curve(curves, model) for model in models if any(one.model == model for one in curves)],
             "ran": _ran(measured),
             "devices": _devices(devices),
@@ -71,7 +71,7 @@ def _table(sides: Sequence[Side]) -> Table:
     heads, rows = sides_.heads_of(sides), sides_.rows_of(sides)
     kept = [place for place in range(len(heads)) if any(row[place] != "-" for row in rows)]
     cells = [[Cell(text=row[place], number=place > 0 and heads[place] != "verdict") for place in kept] for row in rows]
-    return Table(caption="Side by side", heads=[heads[place] for place in kept], rows=cells, sortable=True)
+    return Table(caption=_MEANING, heads=[heads[place] for place in kept], rows=cells, sortable=True)
 
 
 def _bars(sides: Sequence[Side]) -> list[Figure]:
@@ -118,6 +118,11 @@ def _bar_figure(
         "orientation": "h",
         "x": list(values),
         "y": places,
+        "hovertext": [
+            f"<b>{html.escape(name)}</b><br>{value:.4g} {unit}" + (f" ({low:.4g} to {high:.4g})" if high > low else "")
+            for name, _, (value, low, high) in points
+        ],
+        "hoverinfo": "text",
         "marker": {"color": ["var(--faint)" if side.is_base else "var(--accent)" for _, side, _ in points]},
         "error_x": {
             "type": "data",
@@ -130,7 +135,6 @@ def _bar_figure(
         },
         "showlegend": False,
     }
-    texts = [f"<b>{html.escape(name)}</b><br>{value:.4g} {unit}" for name, _, (value, _, _) in points]
     drawn = layout(unit, "")
     drawn["xaxis"]["rangemode"] = "tozero"
     names = [html.escape(name) for name, _, _ in points]
@@ -140,7 +144,7 @@ def _bar_figure(
         line = {"color": "var(--ink)", "width": 1, "dash": "dot"}
         drawn["shapes"] = [{"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": line}]
     height = _AROUND_PX + _BAR_PX * len(points)
-    return figure(title, title=title, caption=caption, data=[bar | hover(texts)], layout=drawn, height=height)
+    return figure(title, title=title, caption=caption, data=[bar], layout=drawn, height=height)
 
 
 def _curve(curves: Sequence[Curve], model: str) -> Figure:
@@ -163,13 +167,20 @@ def _curve(curves: Sequence[Curve], model: str) -> Figure:
         ("yaxis", [y for one in data for y in one["y"]]),
     ):
         wide = max(values) > LOG_FROM * min(values)
-        drawn[axis] |= {"type": "log", "dtick": "D2"} if wide else {"rangemode": "tozero"}
+        drawn[axis] |= _log_axis(min(values), max(values)) if wide else {"rangemode": "tozero"}
     caption = (
         "Each dot is one setting: further right is more throughput, lower is less latency. The knee is the setting "
         "after which more throughput costs more latency than before."
     )
     title = f"Latency against throughput: {model}"
     return figure("curve", model, title=title, caption=caption, data=data, layout=drawn, height=420)
+
+
+def _log_axis(low: float, high: float) -> dict[str, Any]:
+    """Marked at 1, 2 and 5 of each decade."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+    return {"type": "log", "tickvals": marks, "ticktext": [f"{mark:.6g}" for mark in marks]}
 
 
 def _lines(curve: Curve) -> list[tuple[str, list[Profile]]]:
@@ -224,10 +235,9 @@ def _devices(devices: dict[str, dict[str, Any]]) -> Table:
 
 
 def _missing(measured: Sequence[Profile]) -> Table | None:
-    """Each reason once."""
+    """Each reason once. That a CPU has no events of its own to time by goes without saying."""
     reasons: dict[tuple[str, str], None] = {}
     for one in measured:
-        for field, reason in one.missing.items():
-            reasons[field, reason] = None
+        reasons |= {(field, why): None for field, why in one.missing.items() if field != "device_latency_ms"}
     rows = [[code(field), text(reason)] for field, reason in reasons]
     return Table(caption="Not measured", heads=["figure", "why"], rows=rows) if rows else None

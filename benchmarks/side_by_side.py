@@ -59,8 +59,9 @@ class Column:
 
 
 def _latency(side: Side) -> str:
-    low, high = side.profile.latency_ms_ci95 or (None, None)
-    return "-" if low is None or high is None else f"{_digits(low, high - low)} to {_digits(high, high - low)}"
+    value = side.profile.latency_ms_calibrated
+    low, high = side.profile.latency_ms_ci95 or (value, value)
+    return f"{figure(value)} ± {50 * (high - low) / value:.2g} %"
 
 
 def _fallback(side: Side) -> str:
@@ -72,7 +73,12 @@ def _fallback(side: Side) -> str:
 
 
 COLUMNS = (
-    Column(name="latency_ms", head="latency ms", value=lambda side: side.profile.latency_ms_calibrated),
+    Column(
+        name="latency_ms",
+        head="latency ms",
+        value=lambda side: side.profile.latency_ms_calibrated,
+        cell=_latency,
+    ),
     Column(
         name="speed_up",
         head="speed-up",
@@ -104,7 +110,7 @@ COLUMNS = (
     ),
     Column(
         name="fallback_percent",
-        head="fallback %",
+        head="fell back %",
         value=lambda side: side.profile.fallback_percent,
         cell=_fallback,
     ),
@@ -146,14 +152,14 @@ def names_of(sides: Sequence[Side]) -> list[str]:
 def heads_of(sides: Sequence[Side]) -> list[str]:
     what = "target" if len({side.profile.model for side in sides}) == 1 else "model"
     latency, speed_up, *others = [column.head for column in COLUMNS]
-    return [what, latency, "95 % interval", speed_up, "99 % interval", "verdict", *others]
+    return [what, latency, speed_up, "99 % interval", "verdict", *others]
 
 
 def rows_of(sides: Sequence[Side]) -> list[list[str]]:
     rows = []
     for name, side in zip(names_of(sides), sides, strict=True):
         latency, speed_up, *others = [column.text(side) for column in COLUMNS]
-        rows.append([name, latency, _latency(side), speed_up, _interval(side), side.verdict, *others])
+        rows.append([name, latency, speed_up, _interval(side), side.verdict, *others])
     return rows
 
 

@@ -51,8 +51,7 @@ def _folds(heads: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[i
     """Columns of each part, the first of ``kept`` in all of them."""
 
     def width(place: int) -> int:
-        words = heads[place].split()
-        return max(len(text) for text in (*words, *(row[place] for row in rows)))
+        return max(len(text.rstrip()) for text in (*_pieces(heads[place]), *(row[place] for row in rows)))
 
     first, *others = kept
     parts = [[first]]

@@ -97,7 +97,7 @@ def test_what_fails_does_not_hide_what_was_measured(folder: Path, capsys: pytest
         compare.run(setting(folder, "slow", "gone", "fast"), output=Output(), **HOW)
     out, err = capsys.readouterr()
     heads, *lines = [line.split("\t") for line in out.splitlines()]
-    assert heads[:3] == ["target", "latency ms", "95 % interval"]
+    assert heads[:4] == ["target", "latency ms", "speed-up", "99 % interval"]
     assert [line[0] for line in lines] == ["slow", "fast"]
     assert lines[1][heads.index("verdict")] == "improved"
     assert "above 1 is faster" in err

@@ -57,9 +57,9 @@ def take(minutes: float | None = None) -> list[str]:
 
 
 def _compared(name: str, fleet: Path, number: int) -> Result:
-    """One store for all, so that the calibration model is timed once for each target."""
+    """In the store of the working folder, so that the calibration model is timed once for each target."""
     targets = [line[len("[targets.") : -1] for line in FLEET.splitlines() if line.startswith("[")]
-    setting = measuring.Setting.of([name], targets, fleet, None, None, {}, None)
+    setting = measuring.Setting.of([name], targets, fleet, None, None, {}, measuring.STORE)
     with measuring.bench(setting) as here:
         work = compare.Work(here, DuetPlan(budget_s=BUDGET_S))
         work.compare(setting.targets)
