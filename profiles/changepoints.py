@@ -12,6 +12,7 @@ Not covered: a change that lasted fewer than ``MIN_PIECE`` points, one that came
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def change_points(
     tamed = _tamed(series, sigma)
     pieces = _pieces(tamed / sigma)
     found = []
-    for one, other in zip(pieces, pieces[1:], strict=False):
+    for one, other in itertools.pairwise(pieces):
         change = _judged(tamed, sigma, one, other, places=len(series) - 2 * MIN_PIECE + 1)
         large = abs(change.after - change.before) > math.log1p(floor) and change.p_value <= alpha
         if large and _sudden(tamed, sigma, one, other, change):
