@@ -1,4 +1,4 @@
-"""``hwnas bisect``: the first slow one of a list of model files, or of the versions of a wheel, by duets and halving."""
+"""``hwnas bisect``: the first slow one of a list of model files, or of a wheel's versions, by duets and halving."""
 
 from __future__ import annotations
 

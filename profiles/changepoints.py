@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float64]
 MIN_PIECE = 5  # points; a burst of up to four bad nights is no change
 MIN_POINTS = 2 * MIN_PIECE
 ALPHA = 0.001
-_REACH = 3  # neighbours on each side whose median an outlier is told by
+_REACH = MIN_PIECE - 1  # neighbours on each side whose median an outlier is told by
 _OUTLIER = 3.0  # sigma
 _PENALTY = 3.0  # times log(n) for a further piece
 _SLOPE = 2.0  # times log(n) for a slope in it
@@ -102,7 +102,7 @@ class _Piece:
 
 
 def _noise(series: Array) -> float:
-    """Standard deviation from the differences of neighbours, which a few steps and outliers do not change.
+    """Standard deviation from the differences of neighbours, which drift, a few steps and outliers do not change.
 
     Where there are enough points also from those of means of neighbouring runs of ``MIN_PIECE`` points, which are wider
     than chance where a night is like the night before: the larger of the two.
@@ -115,7 +115,7 @@ def _noise(series: Array) -> float:
 
 
 def _spread(differences: Array) -> float:
-    return _GAUSS * float(np.median(np.abs(differences)))
+    return _GAUSS * float(np.median(np.abs(differences - np.median(differences))))
 
 
 def _sudden(series: Array, sigma: float, one: _Piece, other: _Piece, change: ChangePoint) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def test_change_points_are_in_order_and_apart(values: list[float]) -> None:
     places = [one.index for one in change_points(values)]
     assert len(values) >= MIN_POINTS or places == []
     borders = [0, *places, len(values)]
-    assert all(later - earlier >= 5 for earlier, later in zip(borders, borders[1:], strict=False)) or places == []
+    assert all(later - earlier >= 5 for earlier, later in itertools.pairwise(borders)) or places == []
 
 
 @given(VALUES, st.integers(-64, 64))

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from benchmarks.figures import _nets
 from profiles.store import Store
 
@@ -75,7 +73,7 @@ def test_a_project_of_ones_own_takes_the_fixtures(tmp_path: Path) -> None:
     (tmp_path / "test_own.py").write_text(OWN)
     done = run(tmp_path)
     assert "2 failed, 1 passed" in done.stdout, done.stdout + done.stderr
-    assert "none.onnx: there is no such file" in done.stdout
+    assert "none.onnx: there is no such model file" in done.stdout
     (one,) = results(tmp_path)
     assert (one["name"], one["group"]) == ("test_reported", "mine")
     with Store(tmp_path / "hwnas.db") as store:
@@ -88,11 +86,9 @@ def test_the_plugin_imports_nothing_heavy() -> None:
     assert {"numpy", "torch", "onnx", "scipy", "pandas", "sqlalchemy"} & set(done.stdout.split()) == set()
 
 
-@pytest.mark.parametrize("flag", ["--benchmark-disable", "--benchmark-skip"])
-def test_pytest_benchmarks_own_switches_work(tmp_path: Path, flag: str) -> None:
+def test_benchmarks_can_be_switched_off(tmp_path: Path) -> None:
     _nets.mlp(tmp_path / "m.onnx")
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p benchmarks.pytest_plugin\n")
     (tmp_path / "test_own.py").write_text("def test_one(hwnas_profile, benchmark):\n    hwnas_profile('m.onnx')\n")
-    done = run(tmp_path, flag)
-    assert done.returncode == 0, done.stdout
-    assert ("1 skipped" if flag == "--benchmark-skip" else "1 passed") in done.stdout
+    done = run(tmp_path, "--benchmark-disable")
+    assert "1 passed" in done.stdout, done.stdout
