@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import history as words
-from benchmarks.pages import render
+from benchmarks import pages
 from benchmarks.report_plot import Figure, dots, figure, layout
 from benchmarks.report_tables import Table, number, text
 from benchmarks.report_words import label, plural, titled, told, unit
@@ -16,11 +16,9 @@ from profiles.history import History, Point
 
 def page(*found: History) -> str:
     """The whole file, for one series or several."""
-    return render(
-        "history.html.j2",
-        title=" / ".join(dict.fromkeys(one.model for one in found)),
-        histories=[_section(index, one) for index, one in enumerate(found)],
-    )
+    title = " / ".join(dict.fromkeys(one.model for one in found))
+    sections = [_section(index, one) for index, one in enumerate(found)]
+    return pages.page("history.html.j2", {"title": title, "histories": sections})
 
 
 def plot(one: History, name: str) -> Figure:

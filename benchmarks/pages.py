@@ -1,13 +1,14 @@
-"""Pages that are one file with all they need, plotly included, and that ask nobody for anything.
+"""Pages: one file with all that it needs, plotly included, that asks nobody for anything.
 
-The content policy of a page forbids every request and every script but its own. Texts are escaped.
+Its content policy forbids every request and every script but its own. Templates are those of ``benchmarks/page``;
+texts that come from files are escaped.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,16 @@ from typing import Any
 from benchmarks.report_words import glued
 from profiles.clock import utc_now
 
-_FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "page"
 
 
-def render(template: str, **content: Any) -> str:
-    """The whole file. ``template``: one of the folder ``page``, which finds ``content`` and what every page has."""
+def page(template: str, content: Mapping[str, Any]) -> str:
+    """The whole file. ``content``: what the template names."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+        loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -32,12 +33,12 @@ def render(template: str, **content: Any) -> str:
         finalize=glued,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    scripts = [get_plotlyjs(), (_FOLDER / "report.js").read_text()]
+    scripts = [get_plotlyjs(), (FOLDER / "report.js").read_text()]
     return environment.get_template(template).render(
-        **content,
+        content,
         scripts=scripts,
         policy=_policy(scripts),
-        style=(_FOLDER / "report.css").read_text(),
+        style=(FOLDER / "report.css").read_text(),
         written=f"hwnas {version('hwnas')}, {utc_now()[:16].replace('T', ' ')} UTC",
     )
 

@@ -1,7 +1,6 @@
 """``hwnas report``: one page that says what a search found, how, and how far it can be trusted.
 
-The page is one file with all that it needs, plotly included, and asks nobody for anything: its content policy forbids
-every request and every script but its own. What it shows comes from the run folder alone; texts from there are escaped.
+What it shows comes from the run folder alone. How a page is made: ``benchmarks.pages``.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import pages
 from benchmarks import report_answer as answer
 from benchmarks import report_conditions as conditions
 from benchmarks import report_figures as figures
 from benchmarks import report_front as front
 from benchmarks import report_tables as tables
-from benchmarks.pages import render
 from benchmarks.report_beside import Beside, beside
 from benchmarks.report_plot import Point
 from benchmarks.report_words import label
@@ -48,7 +47,7 @@ def write(run: Path, other: Path | None = None) -> Path:
 
 def page(results: Results, fits: Sequence[Fit], second: Beside | None = None) -> str:
     """The whole file. ``fits``: those of ``nas.quality``, so that a page can be made without fitting models again."""
-    return render("report.html.j2", **_content(results, fits), beside=second)
+    return pages.page("report.html.j2", _content(results, fits) | {"beside": second})
 
 
 def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
