@@ -13,7 +13,7 @@ from benchmarks.measuring import share, store_of
 from benchmarks.report_words import plural, titled
 from benchmarks.tables import figure, table
 from devices import onnxfile
-from profiles.errors import InputError
+from profiles.errors import InputError, UnavailableError
 from profiles.files import write_text
 from profiles.history import Change, Environment, History, history
 from profiles.records import Profile
@@ -35,10 +35,15 @@ def run(
     json: bool,
     html: Path | None,
 ) -> None:
-    """Raises InputError where the store does not hold that model on that target."""
+    """Raises InputError where the store does not hold that model on that target, UnavailableError where no profile has
+    the metric.
+    """
     with _open(store, fleet) as opened:
         profiles = find(opened, model, target)
     found = history(profiles, model=model, target=target, metric=metric, floor=share("--floor", floor))
+    if all(point.value is None for point in found.points):
+        reason = profiles[-1].missing.get(metric, "not measured")
+        raise UnavailableError(f"history: no profile of {model} on {target} has {metric}: {reason}")
     if html is not None:
         from benchmarks.history_page import page
 
@@ -127,8 +132,6 @@ def _show(found: History) -> None:
 def _remark(found: History) -> None:
     """On stderr: the course in one line, environments, changes."""
     levels = [point.level for point in found.points if point.level is not None]
-    if not levels:
-        raise InputError(f"history: {found.model} has {plural(len(found.points), 'profile')} and no {found.metric}")
     lines = [spark(levels), f"{plural(len(found.points), 'profile')} of {found.model} on {found.target}"]
     files = len({point.digest for point in found.points})
     lines[-1] += f", {plural(files, 'file')}" if files > 1 else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import venv
@@ -32,8 +31,10 @@ def environment(package: str, version: str, folder: Path | None = None) -> Path:
     place = place / f"{package}-{_version(version)}-python{python_version}"
     python = place / "bin" / "python"
     if not (place / _DONE).is_file():
-        shutil.rmtree(place, ignore_errors=True)
-        venv.create(place, with_pip=True)
+        try:
+            venv.create(place, clear=True, symlinks=True, with_pip=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise UnavailableError(f"{package} {version}: no environment can be made in {place}: {error}") from None
         _run([str(python), *_PIP, "install", "--quiet", f"{package}=={version}", "numpy"], f"{package} {version}")
         (place / _DONE).touch()
     return python

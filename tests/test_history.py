@@ -15,7 +15,7 @@ from report_example import profile_of
 from benchmarks import history as command
 from benchmarks.figures import _nets
 from devices import onnxfile
-from profiles.errors import InputError
+from profiles.errors import InputError, UnavailableError
 from profiles.records import Profile, Target
 from profiles.store import Store
 
@@ -95,6 +95,8 @@ def test_another_metric_and_what_has_no_figure(store: Path, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out)["changes"] == []
     with pytest.raises(InputError, match="accepted: latency_ms, "):
         command.run("m.onnx", **options(metric="happiness"))
+    with pytest.raises(UnavailableError, match="no profile of m.onnx on local has energy_mj: no meter"):
+        command.run("m.onnx", **options(metric="energy_mj"))
     with pytest.raises(InputError, match="there is no such store"):
         command.run("m.onnx", **options(store="none.db"))
 
