@@ -95,7 +95,7 @@ def test_another_metric_and_what_has_no_figure(store: Path, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out)["changes"] == []
     with pytest.raises(InputError, match="accepted: latency_ms, "):
         command.run("m.onnx", **options(metric="happiness"))
-    with pytest.raises(UnavailableError, match="no profile of m.onnx on local has energy_mj: no meter"):
+    with pytest.raises(UnavailableError, match=r"no profile of m\.onnx on local has energy_mj: no meter"):
         command.run("m.onnx", **options(metric="energy_mj"))
     with pytest.raises(InputError, match="there is no such store"):
         command.run("m.onnx", **options(store="none.db"))
