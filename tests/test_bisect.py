@@ -1,10 +1,8 @@
-"""``hwnas bisect``: the search on written verdicts, versions of wheels, and real files of which one has more layers."""
+"""``hwnas bisect``: the search on written verdicts, and versions of wheels. On real files: tests/systems."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ from hypothesis import strategies as st
 from benchmarks import bisect as command
 from benchmarks import wheels
 from benchmarks.bisection import first_bad
-from benchmarks.figures import _nets
 from devices.duet import DuetPlan
 from profiles.comparisons import Comparison
 from profiles.errors import InputError, MeasurementError, NothingFits, UnavailableError
@@ -155,7 +152,7 @@ def test_versions_of_a_wheel() -> None:
         wheels.environment("onnxruntime==1.22.0", "1.22.0")
 
 
-# Real files
+# Input
 
 
 def options(**how: Any) -> dict[str, Any]:
@@ -164,19 +161,6 @@ def options(**how: Any) -> dict[str, Any]:
         "cache": None, "json": True, "store": None,
     }  # fmt: skip
     return usual | how
-
-
-def test_the_file_with_more_layers_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    layers = [3, 3, 6, 6]
-    files = [_nets.stack(tmp_path / f"v{n}.onnx", layers=count, channels=8, side=12) for n, count in enumerate(layers)]
-    command.run([str(path) for path in files], **options(budget="8s", floor="30%"))
-    found = json.loads(capsys.readouterr().out)
-    assert (found["last_good"], found["first_bad"]) == ("v1.onnx", "v2.onnx")
-    assert set(found["comparisons"]) == {"v1.onnx", "v2.onnx", "v3.onnx"}
-    assert found["comparisons"]["v2.onnx"]["ratio"] > 1.3
 
 
 def test_bad_input_is_said_before_anything_runs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,9 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "fleet.toml").write_text(FLEET)
     options = ["--hwnas-fleet", "fleet.toml", "--hwnas-target", "far", "--hwnas-within", "50%", "--hwnas-budget", "1s"]
     command = [sys.executable, "-m", "pytest", *arguments, *options, "--benchmark-json=results.json"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=100)
+    # Without what pytest-xdist tells its workers: pytest-benchmark switches itself off there.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
