@@ -198,13 +198,13 @@ def to_dict(found: Bisected) -> dict[str, Any]:
 
 
 def _rows(found: Bisected) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for index, name in enumerate(found.names):
         one = found.comparisons.get(index)
         mark = "first slow" if found.found and index == found.first_bad else ""
         if one is not None:
             low, high = one.verdict.ratio_ci99
-            figures = (f"{one.verdict.ratio:.4f}", f"{low:.4f} to {high:.4f}", one.verdict.verdict)
+            figures: tuple[str, ...] = (f"{one.verdict.ratio:.4f}", f"{low:.4f} to {high:.4f}", one.verdict.verdict)
         else:
             figures = ("-", "-", "the good one" if index == 0 else "skipped" if index in found.skipped else "not asked")
         rows.append((name, *figures, mark))

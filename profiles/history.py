@@ -136,8 +136,9 @@ def _described(one: Profile) -> dict[str, Any]:
     """All that an environment is made of, flat: {"kernel": "6.1", "onnxruntime": "1.32.0", "threads": 1, ...}."""
     settings = dataclasses.asdict(one.target)
     del settings["name"], settings["max_fallback"]
-    flat = {name: value for name, value in one.device.items() if name != "versions"}
-    return flat | one.device.get("versions", {}) | settings | {"calibration model": one.calibration.digest[:12]}
+    flat: dict[str, Any] = {name: value for name, value in one.device.items() if name != "versions"}
+    versions: dict[str, Any] = one.device.get("versions", {})
+    return flat | versions | settings | {"calibration model": one.calibration.digest[:12]}
 
 
 def _changes(points: Sequence[Point], floor: float) -> list[Change]:
