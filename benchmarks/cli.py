@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks import cli_history
 from profiles.errors import HwnasError, InputError
 
 app = typer.Typer(
@@ -28,6 +29,8 @@ devices = typer.Typer(
     no_args_is_help=True, help="The devices of a fleet file: what there is, what it can do, new ones."
 )
 app.add_typer(devices, name="devices")
+app.command()(cli_history.history)
+app.command()(cli_history.bisect)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a TOML key (repeatable).")]
 Fleet = Annotated[Path | None, typer.Option("--fleet", help="Fleet file; without it there is the target `local`.")]
