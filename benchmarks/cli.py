@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks import cli_nightly
 from profiles.errors import HwnasError, InputError
 
 app = typer.Typer(
@@ -28,6 +29,8 @@ devices = typer.Typer(
     no_args_is_help=True, help="The devices of a fleet file: what there is, what it can do, new ones."
 )
 app.add_typer(devices, name="devices")
+app.command()(cli_nightly.nightly)
+app.add_typer(cli_nightly.baseline, name="baseline")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a TOML key (repeatable).")]
 Fleet = Annotated[Path | None, typer.Option("--fleet", help="Fleet file; without it there is the target `local`.")]
@@ -66,7 +69,7 @@ def search(
     """Search a space on measured hardware: hwnas search studies/digits.toml"""
     from benchmarks.search import run
 
-    overrides = _overrides(set_)
+    overrides = overrides_of(set_)
     if trials is not None:
         overrides["budget.trials"] = str(trials)
     if seed is not None:
@@ -320,7 +323,7 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _overrides(pairs: list[str] | None) -> dict[str, str]:
+def overrides_of(pairs: list[str] | None) -> dict[str, str]:
     return dict(_pair("--set", pair, "KEY=VALUE") for pair in pairs or [])
 
 

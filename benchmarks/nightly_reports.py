@@ -1,0 +1,166 @@
+"""A night as Markdown for a pull request, as JUnit XML for a CI server, and as JSON (docs/schema/nightly.json)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+from benchmarks import nightly_words as words
+from benchmarks.judgements import Judgement, counts
+from benchmarks.nights import Night
+from profiles.records import SCHEMA
+
+_STATES = {0: "no regression", 1: "regression", 3: "incomplete"}
+
+
+def to_json(suite: str, night: Night) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "suite": suite,
+        "night": night.name,
+        "time": night.time,
+        "seconds": night.seconds,
+        "exit_code": night.code,
+        "reasons": list(night.reasons),
+        "counts": counts(night.judgements),
+        "judgements": [
+            one.to_dict() | {"environment_changes": list(night.changed.get((one.model, one.target), ()))}
+            for one in night.judgements
+        ],
+    }
+
+
+def markdown(suite: str, night: Night) -> str:
+    """What is worse first, then what got no judgement, then what is better; of what is the same only how much."""
+    alarms = [one for one in night.judgements if one.alarm]
+    open_ = [one for one in night.judgements if not one.judged]
+    better = [one for one in night.judgements if one.verdict == "improved"]
+    lines = [
+        f"## hwnas nightly, suite {_text(suite)}: {_STATES.get(night.code, 'ended')}",
+        "",
+        f"{words.summary(list(night.judgements))}. Night `{night.name}`, {night.seconds / 60:.0f} min.",
+    ]
+    lines += _figures("Regressions", alarms, night)
+    lines += _reasons("No judgement", open_)
+    lines += _figures("Improvements", better, night)
+    lines += [f"- {_text(reason)}" for reason in ["", *night.reasons]][1:] if not open_ else []
+    new = sorted({one.model for one in night.judgements if one.verdict == "new"})
+    if new:
+        lines += ["", f"No baseline yet: tonight's is kept for {', '.join(map(_text, new))}."]
+    lines += _environments(night)
+    lines += ["", "An interval is the one that its verdict stands on; a change within the floor counts as the same."]
+    return "\n".join(lines) + "\n"
+
+
+def junit(suite: str, night: Night) -> str:
+    """One case for each judgement: a failure is an alarm, an error was not judged, what is undecided is skipped."""
+    root = ElementTree.Element("testsuites", name="hwnas nightly")
+    failures, errors, skipped = (
+        sum(found)
+        for found in (
+            [one.alarm for one in night.judgements],
+            [one.verdict == "unjudged" for one in night.judgements],
+            [one.verdict == "undecided" for one in night.judgements],
+        )
+    )
+    cases = ElementTree.SubElement(
+        root,
+        "testsuite",
+        name=_plain(suite),
+        tests=str(len(night.judgements)),
+        failures=str(failures),
+        errors=str(errors),
+        skipped=str(skipped),
+        time=f"{night.seconds:.3f}",
+        timestamp=night.time[:19],
+    )
+    for one in night.judgements:
+        name = _plain(f"{one.model} {one.metric}")
+        case = ElementTree.SubElement(cases, "testcase", classname=_plain(f"{suite}.{one.target}"), name=name)
+        text = _plain(_sentence(one))
+        if one.alarm:
+            changed = "\n".join(night.changed.get((one.model, one.target), ()))
+            ElementTree.SubElement(case, "failure", type="regressed", message=text).text = _plain(changed)
+        elif one.verdict == "unjudged":
+            ElementTree.SubElement(case, "error", type="unjudged", message=text)
+        elif one.verdict == "undecided":
+            ElementTree.SubElement(case, "skipped", message=text)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _figures(title: str, found: Sequence[Judgement], night: Night) -> list[str]:
+    if not found:
+        return []
+    lines = ["", f"### {title}", "", "| what | where | metric | baseline | tonight | change | interval | verdict |"]
+    lines.append("|---|---|---|---:|---:|---:|---:|---|")
+    for one in found:
+        cells = (
+            one.model,
+            one.target,
+            words.NAMES[one.metric],
+            words.value(one, one.base),
+            words.value(one, one.other),
+            words.change(one),
+            words.interval(one),
+            f"{words.verdict(one)}{f': {one.reason}' if one.reason else ''}",
+        )
+        lines.append(f"| {' | '.join(map(_text, cells))} |")
+    return lines
+
+
+def _reasons(title: str, found: Sequence[Judgement]) -> list[str]:
+    if not found:
+        return []
+    lines = ["", f"### {title}", "", "| what | where | metric | verdict | change | interval | why |"]
+    lines.append("|---|---|---|---|---:|---:|---|")
+    for one in found:
+        cells = (
+            one.model,
+            one.target,
+            words.NAMES[one.metric],
+            one.verdict,
+            words.change(one),
+            words.interval(one),
+            one.reason or "the interval is neither within the floor nor beyond it",
+        )
+        lines.append(f"| {' | '.join(map(_text, cells))} |")
+    return lines
+
+
+def _environments(night: Night) -> list[str]:
+    """Each target once, with what differs from the baseline's environment."""
+    by_target: dict[str, set[str]] = {}
+    for (_, target), changed in night.changed.items():
+        by_target.setdefault(target, set()).update(changed)
+    if not any(by_target.values()):
+        return ["", "No environment differs from its baseline's."]
+    lines = ["", "### Environments that differ from their baseline's", ""]
+    return lines + [
+        f"- {_text(target)}: {'; '.join(map(_text, sorted(changed)))}"
+        for target, changed in sorted(by_target.items())
+        if changed
+    ]
+
+
+def _sentence(one: Judgement) -> str:
+    """For a reader who sees nothing else of it."""
+    what = f"{words.NAMES[one.metric]}: {words.verdict(one)}"
+    if one.ratio is not None or one.base is not None:
+        what += f": {words.value(one, one.base)} -> {words.value(one, one.other)}, {words.change(one)}"
+    if one.interval is not None:
+        what += f" ({words.interval(one)})"
+    return f"{what}; {one.reason}" if one.reason else what
+
+
+def _text(given: str) -> str:
+    """Names and errors come from files: nothing of them is Markdown or HTML."""
+    plain = _plain(given).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain)
+
+
+def _plain(given: str) -> str:
+    """Without what XML cannot hold and a table cannot break lines in."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" if c != "\n" else " " for c in given)
