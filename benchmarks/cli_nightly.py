@@ -7,14 +7,9 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.cli_options import Fleet, Json, Set, StoreUrl, overrides_of
+
 SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE.toml", help="Models, targets, and a floor for each metric.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a TOML key (repeatable).")]
-Fleet = Annotated[Path | None, typer.Option("--fleet", help="Fleet file; without it there is the target `local`.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-StoreUrl = Annotated[
-    str | None,
-    typer.Option("--store", metavar="URL", help="Where results are kept; default hwnas.db beside the fleet file."),
-]
 Python = Annotated[
     str | None,
     typer.Option(
@@ -44,7 +39,6 @@ def nightly(
     store: StoreUrl = None,
 ) -> None:
     """Did anything get slower, hungrier, larger or wrong? hwnas nightly suites/tiny.toml --markdown summary.md"""
-    from benchmarks.cli import overrides_of
     from benchmarks.nightly_command import run
 
     code = run(
@@ -72,7 +66,6 @@ def set_baseline(
     store: StoreUrl = None,
 ) -> None:
     """Judge against what there is now from here on: hwnas baseline set suites/tiny.toml"""
-    from benchmarks.cli import overrides_of
     from benchmarks.keeping import keep
     from benchmarks.watched import setting_of
 
@@ -85,7 +78,6 @@ def show_baseline(
     suite: SuiteFile, fleet: Fleet = None, set_: Set = None, json: Json = False, store: StoreUrl = None
 ) -> None:
     """Which file and environment each pair is judged against: hwnas baseline show suites/tiny.toml"""
-    from benchmarks.cli import overrides_of
     from benchmarks.keeping import show
 
     show(suite, overrides_of(set_), fleet=fleet, store=store, json=json)

@@ -101,7 +101,7 @@ def study_of(suite: str) -> str:
 
 @contextmanager
 def night(store: Store, study: str, plan: str, folder: Path) -> Iterator[Diary]:
-    """A new night, or the one that an earlier run of the same ``plan`` (a digest) did not end. ``folder``: for locks."""
+    """A new night, or one that an earlier run of the same ``plan`` (a digest) did not end. ``folder``: for locks."""
     folder.mkdir(parents=True, exist_ok=True)
     events = store.events(study)
     for name in _unfinished(events, plan):

@@ -1,4 +1,4 @@
-"""Which of many verdicts are alarms? One in a hundred may be false; forty pairs a night would be an alarm each few days.
+"""Which of many verdicts are alarms? One in a hundred may be false: with forty pairs a night, one every few nights.
 
     p = [p_value(verdict) for verdict in verdicts]
     alarms = discoveries(p)
