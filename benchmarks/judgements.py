@@ -98,21 +98,26 @@ def settled(found: Found) -> list[Judgement]:
     return final
 
 
+def counted(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Without the outputs that are right: that says nothing of a model's cost."""
+    return [one for one in judgements if not (one.metric == OUTPUT and one.verdict == "same")]
+
+
 def exit_code(judgements: Sequence[Judgement], max_undecided: float) -> tuple[int, list[str]]:
     """1 for an alarm; else 3 where a model, a target or a larger share than ``max_undecided`` has no judgement; else 0.
 
-    With the reasons for a 3, also where there is an alarm. That an output is right is no judgement of a model's cost.
+    With the reasons for a 3, also where there is an alarm.
     """
-    counted = [one for one in judgements if not (one.metric == OUTPUT and one.verdict == "same")]
+    found = counted(judgements)
     reasons = []
-    for what, names in (("model", [one.model for one in counted]), ("target", [one.target for one in counted])):
+    for what, names in (("model", [one.model for one in found]), ("target", [one.target for one in found])):
         for name in dict.fromkeys(names):
-            if not any(one.judged for one, its in zip(counted, names, strict=True) if its == name):
+            if not any(one.judged for one, its in zip(found, names, strict=True) if its == name):
                 reasons.append(f"{what} {name} got no judgement")
-    open_ = sum(not one.judged for one in counted)
-    if counted and open_ / len(counted) > max_undecided:
+    open_ = sum(not one.judged for one in found)
+    if found and open_ / len(found) > max_undecided:
         allowed = f"more than {100 * max_undecided:g} %"
-        reasons.append(f"{open_} of {len(counted)} judgements are missing or undecided, {allowed}")
+        reasons.append(f"{open_} of {len(found)} judgements are missing or undecided, {allowed}")
     return (1 if any(one.alarm for one in judgements) else 3 if reasons else 0), reasons
 
 
@@ -146,7 +151,7 @@ def _confirmed(one: Judgement, again: Judgement | None) -> Judgement:
 
 
 def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
-    """Verdict -> how many, in the order of importance; those that do not occur are absent."""
-    verdicts = [one.verdict for one in judgements]
+    """Verdict -> how many, in the order of importance; those that do not occur are absent, as are right outputs."""
+    verdicts = [one.verdict for one in counted(judgements)]
     order: tuple[Answer, ...] = ("regressed", "undecided", "unjudged", "improved", "same", "new")
     return {answer: verdicts.count(answer) for answer in order if answer in verdicts}

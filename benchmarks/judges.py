@@ -33,9 +33,10 @@ from profiles.errors import MeasurementError
 from profiles.records import Target
 from profiles.verdicts import Verdict
 
-LEAST_MB = 0.25  # differences of memory below this are those of pages and allocators, not of models
-MEMORY_PROCESSES = 4  # of each file
+LEAST_MB = 0.5  # differences of memory below this are those of pages and allocators, not of models
+MEMORY_PROCESSES = 5  # of each file
 ENERGY_PASSES = 5  # of each file
+_LOOKS = 2  # at such figures: in the stages "first" and "longer"
 
 Arms = tuple[tuple[Job, Target], tuple[Job, Target]]  # the baseline, tonight
 Answered = tuple[Judgement, Comparison | None]
@@ -188,7 +189,7 @@ def _request(work: Work, job: Job, target: Target, seed: int) -> dict[str, Any]:
 def _of_ratios(one: Judgement, base: Sequence[float], other: Sequence[float]) -> Judgement:
     """Each value of one file with its neighbour of the other: a pair is a process of its own with one group."""
     logs = [np.array([math.log(after / before)]) for before, after in zip(base, other, strict=True)]
-    verdict = verdicts.judge(logs, floor=one.floor or 0.0)
+    verdict = verdicts.judge(logs, floor=one.floor or 0.0, looks=_LOOKS)
     return _of_verdict(one, verdict, base=float(np.median(base)), other=float(np.median(other)))
 
 

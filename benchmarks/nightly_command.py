@@ -14,6 +14,7 @@ from benchmarks.measuring import share
 from benchmarks.nightly import watch
 from benchmarks.nightly_progress import shown
 from benchmarks.nights import Night
+from benchmarks.report_words import label
 from benchmarks.tables import duration, table
 from benchmarks.watched import setting_of
 from profiles import files
@@ -76,7 +77,7 @@ def _show(judgements: Sequence[Judgement]) -> None:
 def _say(night: Night) -> None:
     for one in night.judgements:
         if one.reason and (one.alarm or not one.judged):
-            print(f"{one.model} on {one.target}: {words.NAMES[one.metric]}: {one.reason}", file=sys.stderr)
+            print(f"{one.model} on {one.target}: {label(one.metric)}: {one.reason}", file=sys.stderr)
     for (model, target), changed in night.changed.items():
         if changed:
             print(f"{model} on {target}: other than the baseline's: {', '.join(changed)}", file=sys.stderr)
@@ -85,4 +86,4 @@ def _say(night: Night) -> None:
         print(f"no baseline yet: tonight's is kept ({', '.join(new)})", file=sys.stderr)
     for reason in night.reasons:
         print(reason, file=sys.stderr)
-    print(f"{words.summary(list(night.judgements))}; {duration(night.seconds)}", file=sys.stderr)
+    print(f"{words.summary(night.judgements)}; {duration(night.seconds)}", file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks import nightly_words as words
 from benchmarks.judgements import OUTPUT, Judgement
+from benchmarks.report_words import label
 from benchmarks.tables import duration
 from devices.session import OnEvent
 
@@ -81,7 +82,7 @@ class _View:
         """At most 80 columns and a handful of lines."""
         from rich.table import Table
 
-        found = words.summary(list(self._judgements.values())) or "nothing yet"
+        found = words.summary(self._judgements.values()) or "nothing yet"
         rows = [
             (
                 "pairs",
@@ -97,7 +98,7 @@ class _View:
 
 
 def _line(one: Judgement) -> str:
-    what = f"{one.model} on {one.target}: {words.NAMES[one.metric]} {one.verdict}"
+    what = f"{one.model} on {one.target}: {label(one.metric)} {one.verdict}"
     if one.ratio is not None:
         what += f", {words.change(one)}" + (f" ({words.interval(one)})" if one.interval else "")
     return f"{what}: {one.reason}" if one.reason else what

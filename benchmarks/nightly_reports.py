@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from benchmarks import nightly_words as words
 from benchmarks.judgements import Judgement, counts
 from benchmarks.nights import Night
+from benchmarks.report_words import label
 from profiles.records import SCHEMA
 
 _STATES = {0: "no regression", 1: "regression", 3: "incomplete"}
@@ -40,7 +41,7 @@ def markdown(suite: str, night: Night) -> str:
     lines = [
         f"## hwnas nightly, suite {_text(suite)}: {_STATES.get(night.code, 'ended')}",
         "",
-        f"{words.summary(list(night.judgements))}. Night `{night.name}`, {night.seconds / 60:.0f} min.",
+        f"{words.summary(night.judgements)}. Night `{night.name}`, {night.seconds / 60:.0f} min.",
     ]
     lines += _figures("Regressions", alarms, night)
     lines += _reasons("No judgement", open_)
@@ -100,7 +101,7 @@ def _figures(title: str, found: Sequence[Judgement], night: Night) -> list[str]:
         cells = (
             one.model,
             one.target,
-            words.NAMES[one.metric],
+            label(one.metric),
             words.value(one, one.base),
             words.value(one, one.other),
             words.change(one),
@@ -120,7 +121,7 @@ def _reasons(title: str, found: Sequence[Judgement]) -> list[str]:
         cells = (
             one.model,
             one.target,
-            words.NAMES[one.metric],
+            label(one.metric),
             one.verdict,
             words.change(one),
             words.interval(one),
@@ -147,7 +148,7 @@ def _environments(night: Night) -> list[str]:
 
 def _sentence(one: Judgement) -> str:
     """For a reader who sees nothing else of it."""
-    what = f"{words.NAMES[one.metric]}: {words.verdict(one)}"
+    what = f"{label(one.metric)}: {words.verdict(one)}"
     if one.ratio is not None or one.base is not None:
         what += f": {words.value(one, one.base)} -> {words.value(one, one.other)}, {words.change(one)}"
     if one.interval is not None:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks.judgements import OUTPUT, Judgement, counts
-from benchmarks.suite import ACCURACY
-from benchmarks.tables import figure
+from collections.abc import Iterable
 
-UNITS = {"latency_ms": "ms", "peak_memory_mb": "MB", "energy_mj": "mJ", "model_size_mb": "MB", ACCURACY: "%"}
-NAMES = {
-    "latency_ms": "latency",
-    "peak_memory_mb": "peak memory",
-    "energy_mj": "energy",
-    "model_size_mb": "file size",
-    ACCURACY: "validation accuracy",
-    OUTPUT: "output",
-}
+from benchmarks.judgements import OUTPUT, Judgement, counts
+from benchmarks.report_words import with_unit
+from benchmarks.suite import ACCURACY
+
 _WORDS = {
     "regressed": ("regression", "regressions"),
     "undecided": ("undecided", "undecided"),
@@ -27,9 +20,7 @@ _WORDS = {
 
 def value(one: Judgement, given: float | None) -> str:
     """'12.3 ms'; '-' where there is none."""
-    if given is None:
-        return "-"
-    return f"{figure(100 * given if one.metric == ACCURACY else given)} {UNITS[one.metric]}"
+    return "-" if given is None else with_unit(one.metric, given)
 
 
 def change(one: Judgement) -> str:
@@ -60,6 +51,6 @@ def verdict(one: Judgement) -> str:
     return f"{one.verdict}, confirmed" if one.alarm else one.verdict
 
 
-def summary(judgements: list[Judgement]) -> str:
+def summary(judgements: Iterable[Judgement]) -> str:
     """'1 regression, 2 undecided, 14 the same'."""
     return ", ".join(f"{count} {_WORDS[answer][count != 1]}" for answer, count in counts(judgements).items())

@@ -1,16 +1,12 @@
 """``hwnas report``: one page that says what a search found, how, and how far it can be trusted.
 
-The page is one file with all that it needs, plotly included, and asks nobody for anything: its content policy forbids
-every request and every script but its own. What it shows comes from the run folder alone; texts from there are escaped.
+What it shows comes from the run folder alone.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +15,18 @@ from benchmarks import report_conditions as conditions
 from benchmarks import report_figures as figures
 from benchmarks import report_front as front
 from benchmarks import report_tables as tables
+from benchmarks.page_file import render
 from benchmarks.report_beside import Beside, beside
 from benchmarks.report_plot import Point
-from benchmarks.report_words import glued, label
+from benchmarks.report_words import label
 from nas import ax_view
 from nas.journal import Trial
 from nas.lifeline import die_with_parent
 from nas.quality import Fit
 from nas.results import Results, read_results
 from profiles import files
-from profiles.clock import utc_now
 from profiles.records import Profile
 
-PAGE = Path(__file__).parent / "page"
 NAME = "report.html"
 _MOST_CURVES = 200  # lines in one figure of learning curves; beyond, those of the front and the latest
 
@@ -52,26 +47,7 @@ def write(run: Path, other: Path | None = None) -> Path:
 
 def page(results: Results, fits: Sequence[Fit], second: Beside | None = None) -> str:
     """The whole file. ``fits``: those of ``nas.quality``, so that a page can be made without fitting models again."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from plotly.offline import get_plotlyjs
-
-    environment = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=glued,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    scripts = [get_plotlyjs(), (PAGE / "report.js").read_text()]
-    return environment.get_template("report.html.j2").render(
-        _content(results, fits),
-        beside=second,
-        scripts=scripts,
-        policy=_policy(scripts),
-        style=(PAGE / "report.css").read_text(),
-    )
+    return render("report.html.j2", **_content(results, fits), beside=second)
 
 
 def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
@@ -103,7 +79,6 @@ def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
         "unsuccessful": tables.unsuccessful(results),
         "account": conditions.account(spent),
         "label": label,
-        "written": f"hwnas {version('hwnas')}, {utc_now()[:16].replace('T', ' ')} UTC",
     }
 
 
@@ -140,14 +115,6 @@ def read_curves(results: Results) -> dict[str, dict[int, list[Point]]]:
 
 def _job(results: Results, trial: Trial) -> Path:
     return results.folder.trial(trial.index).retry(trial.attempt)
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """A content policy under which these scripts run and nothing else, and nothing is fetched."""
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    nowhere = "default-src 'none'; base-uri 'none'; form-action 'none'"
-    return f"{nowhere}; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 def main() -> None:

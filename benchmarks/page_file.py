@@ -1,0 +1,50 @@
+"""A page as one file: template, style, scripts and data together, asking nobody for anything.
+
+Its content policy forbids every request and every script but its own; texts are escaped by the template.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report_words import glued
+from profiles.clock import utc_now
+
+PAGE = Path(__file__).parent / "page"
+
+
+def render(template: str, **content: Any) -> str:
+    """The whole file. ``template``: one of ``benchmarks/page/``, which names ``content``."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=glued,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    scripts = [get_plotlyjs(), (PAGE / "report.js").read_text()]
+    return environment.get_template(template).render(
+        content,
+        scripts=scripts,
+        policy=_policy(scripts),
+        style=(PAGE / "report.css").read_text(),
+        written=f"hwnas {version('hwnas')}, {utc_now()[:16].replace('T', ' ')} UTC",
+    )
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """A content policy under which these scripts run and nothing else, and nothing is fetched."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    nowhere = "default-src 'none'; base-uri 'none'; form-action 'none'"
+    return f"{nowhere}; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
