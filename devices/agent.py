@@ -2,6 +2,7 @@
 
     python -u agent.pyz             what a host starts, on this machine or over a connection
     python -u agent.pyz worker      what the agent starts
+    python -u agent.pyz resident    what a worker starts that times two environments against each other
 
 It lives as long as its connection: when stdin ends, its parent is gone, or a host that promised a sign of life every so
 often has been silent for long, the worker is killed and the agent ends, also one that was stopped (on Linux: the kernel
@@ -23,7 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import IO
 
-from devices import depot, protocol
+from devices import depot, program, protocol
 from devices.lock import Lock, lock_path
 from devices.protocol import Lines, Record
 from profiles.clock import utc_now
@@ -39,6 +40,10 @@ def main(arguments: list[str]) -> int:
         from devices import worker
 
         return worker.main(arguments[1:])
+    if arguments[:1] == ["resident"]:
+        from devices import residents
+
+        return residents.main(arguments[1:])
     output = protocol.take_stdout()
     # A login shell may have printed half a line before us.
     protocol.write_all(output, b"\n")
@@ -189,17 +194,9 @@ class _Job:
             self.over = True
 
     def _popen(self) -> subprocess.Popen[bytes]:
-        threads = str(self._request.get("target", {}).get("threads", 1))
-        numpy_threads = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        environment = {**os.environ, **numpy_threads, "OMP_NUM_THREADS": threads}
-        return subprocess.Popen(
-            [sys.executable, "-u", sys.argv[0], "worker", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
+        command, environment = program.of("worker", self._request.get("target", {}))
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True)
 
     @staticmethod
     def _pipes(worker: subprocess.Popen[bytes]) -> list[IO[bytes]]:

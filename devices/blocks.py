@@ -2,7 +2,7 @@
 
 A group runs every arm twice, forth and back (A B B A), so that a steady drift cancels within a group. Blocks have equal
 time rather than equal runs. Between blocks, never within, the machine is asked whether something disturbed it.
-Method: duet benchmarking, arXiv 2001.05811, within one process.
+Method: duet benchmarking, arXiv 2001.05811, within one process or between two (``devices.residents``).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from devices import disturbance
+from devices.disturbance import Reading
 from profiles.clock import now_ns
 from profiles.errors import MeasurementError
 
@@ -22,46 +23,42 @@ WENT_BACKWARDS = "the clock of this machine went backwards while the model was t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """What is timed. ``time`` runs once more than it is asked to; it gives the times in ns without the first one, which
+    finds the caches full of the other model, and a reading before and one after.
+    """
+
+    runs: int  # that fill a block
+    time: Callable[[int], tuple[tuple[int, ...], Reading, Reading]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimedBlock:
     group: int
     arm: str
-    latencies_ns: tuple[int, ...]  # without the block's first run, which finds the caches full of the other model
+    latencies_ns: tuple[int, ...]
     reasons: tuple[str, ...]  # why it counts as disturbed; empty: undisturbed
     frequency_khz: int | None = None  # at its end
     temperature_mc: int | None = None  # at its end, in 0.001 degrees C
 
 
-def measure(
-    arms: Mapping[str, Callable[[], None]],
-    *,
-    groups: int,
-    max_groups: int,
-    block_ms: float,
-    warm_up_ms: float,
-    seed: int,
-    interval_ms: float | None = None,
-    reading: Callable[[], disturbance.Reading] | None = None,
-) -> list[TimedBlock]:
+def measure(arms: Mapping[str, Arm], *, groups: int, max_groups: int, seed: int) -> list[TimedBlock]:
     """All blocks in the order they ran, disturbed ones included.
 
     ``groups`` undisturbed groups are aimed at: a group with a disturbed block is followed by one more, up to
-    ``max_groups`` in all. Which arm comes first in a group is random. ``interval_ms``: from the start of a run to that
-    of the next, which sleeps until then; ``None``: back to back. A run that takes longer delays the next.
+    ``max_groups`` in all. Which arm comes first in a group is random. Raises MeasurementError where the clock went
+    backwards.
     """
-    reading = reading or disturbance.Sources().read
-    pause_ns = round((interval_ms or 0.0) * 1e6)
-    runs = {name: _runs_per_block(run, block_ms, warm_up_ms, pause_ns) for name, run in arms.items()}
     generator = random.Random(seed)
     found: list[TimedBlock] = []
     group = quiet = 0
     while quiet < groups and group < max_groups:
         order = list(arms)
         generator.shuffle(order)
-        quiet += 1
-        before = reading()
         for name in [*order, *reversed(order)]:
-            latencies_ns = _paced(arms[name], runs[name], pause_ns) if pause_ns else _time(arms[name], runs[name])
-            after = reading()
+            latencies_ns, before, after = arms[name].time(arms[name].runs)
+            if min(latencies_ns) <= 0:
+                raise MeasurementError(WENT_BACKWARDS)
             block = TimedBlock(
                 group=group,
                 arm=name,
@@ -71,10 +68,31 @@ def measure(
                 temperature_mc=after.temperature_mc,
             )
             found.append(block)
-            before = after
-        quiet -= any(block.reasons for block in found[-2 * len(order) :])
+        quiet += not any(block.reasons for block in found[-2 * len(order) :])
         group += 1
     return found
+
+
+def arm(
+    run: Callable[[], None],
+    *,
+    block_ms: float,
+    warm_up_ms: float,
+    interval_ms: float | None = None,
+    reading: Callable[[], Reading] | None = None,
+) -> Arm:
+    """A model of this process, warmed up. ``interval_ms``: from the start of a run to that of the next, which sleeps
+    until then; ``None``: back to back. A run that takes longer delays the next.
+    """
+    reading = reading or disturbance.Sources().read
+    pause_ns = round((interval_ms or 0.0) * 1e6)
+
+    def time_block(count: int) -> tuple[tuple[int, ...], Reading, Reading]:
+        before = reading()
+        latencies_ns = _paced(run, count, pause_ns) if pause_ns else _time(run, count)
+        return latencies_ns, before, reading()
+
+    return Arm(runs=_runs_per_block(run, block_ms, warm_up_ms, pause_ns), time=time_block)
 
 
 def _runs_per_block(run: Callable[[], None], block_ms: float, warm_up_ms: float, pause_ns: int) -> int:

@@ -39,7 +39,9 @@ DEVICES = (
     "onnxfile",
     "parity",
     "passes",
+    "program",
     "protocol",
+    "residents",
     "worker",
 )
 DATA = ("calibration.onnx", "calibration.pt2", "empty.onnx", "empty.pt2")

@@ -12,15 +12,18 @@ from devices.disturbance import Reading
 _GPU_PROVIDERS = ("cuda", "tensorrt", "nvtensorrtrtx")
 
 
-def state(reading: Reading, provider: str, gpu_users: Callable[[], list[int]] | None = None) -> dict[str, Any]:
-    """JSON-ready. ``foreign_gpu``: other processes that compute on an NVIDIA GPU; ``None`` where nobody says.
+def state(
+    reading: Reading, *providers: str, own: Iterable[int] = (), gpu_users: Callable[[], list[int]] | None = None
+) -> dict[str, Any]:
+    """JSON-ready. ``foreign_gpu``: processes that compute on an NVIDIA GPU, other than this one and those of ``own``;
+    ``None`` where nobody says.
 
-    Only for a provider that runs there, and never between blocks: asking the driver disturbs it.
+    Only for providers that run there, and never between blocks: asking the driver disturbs it.
     """
     foreign = None
-    if provider.partition("-")[0] in _GPU_PROVIDERS:  # "cuda-graph" of engine torch too
+    if any(provider.partition("-")[0] in _GPU_PROVIDERS for provider in providers):  # "cuda-graph" of engine torch too
         users = _nvml_users() if gpu_users is None else gpu_users()
-        foreign = None if users is None else len(set(users) - {os.getpid()})
+        foreign = None if users is None else len(set(users) - {os.getpid(), *own})
     return {
         "frequency_khz": reading.frequency_khz,
         "temperature_mc": reading.temperature_mc,

@@ -1,7 +1,9 @@
-"""Two models against each other: in one process, in alternating blocks, in as many fresh processes as a verdict needs.
+"""Two models, or two targets of one device, against each other: in alternating blocks, in as many fresh processes as a
+verdict needs.
 
 Both are loaded in every process, in an order that alternates from process to process: which one lies where in memory
-makes a difference of its own. Method: duet benchmarking, arXiv 2001.05811.
+makes a difference of its own. Where they cannot share one, since their engine, interpreter or threads differ, each
+has a resident process beside it (``devices.residents``). Method: duet benchmarking, arXiv 2001.05811.
 """
 
 from __future__ import annotations
@@ -58,19 +60,24 @@ def compare(
     other: Job,
     target: Target,
     *,
+    base_target: Target | None = None,
     plan: DuetPlan | None = None,
     on_event: OnEvent | None = None,
 ) -> Comparison:
-    """The verdict on ``other`` against ``base``, after parity of both.
+    """The verdict on ``other`` on ``target`` against ``base`` on ``base_target`` (``None``: the same), after parity of
+    both. The jobs hold what their targets run, see ``devices.artifact``.
 
     Raises InputError, UnavailableError, ParityError and MeasurementError, as ``measure.profile`` does.
     """
     plan = plan or DuetPlan()
+    against = base_target or target
+    if against.device != target.device:
+        raise InputError(f"a duet: given targets of {against.device} and {target.device}; accepted: of one device")
     tell = on_event or (lambda kind, data: None)
     name = f"{base.name} / {other.name}"
-    for job in (base, other):
+    for job, where in ((base, against), (other, target)):
         tell("pass", {"model": job.name, "pass": "parity", "number": 0, "of": 1})
-        check(session, job, target, seed=plan.seed, deadline_s=plan.deadline_s)
+        check(session, job, where, seed=plan.seed, deadline_s=plan.deadline_s)
     answers: dict[int, Record] = {}
     turn = random.Random(plan.seed).randrange(2)
     spent_s, looks = 0.0, 0
@@ -81,7 +88,8 @@ def compare(
         tell("pass", {"model": name, "pass": "duet", "number": number, "of": None, **about})
         start = time.monotonic()
         try:
-            answers[number] = _process(session, base, other, target, plan, number, swapped=(number + turn) % 2 == 1)
+            arms = [_arm(session, "base", base, against), _arm(session, "other", other, target)]
+            answers[number] = _process(session, arms if (number + turn) % 2 == 0 else arms[::-1], plan, number)
         except MeasurementError as error:
             raise type(error)(f"{name}: {error}") from None
         spent_s += time.monotonic() - start
@@ -103,7 +111,9 @@ def compare(
         base_digest=onnxfile.digest(base.model),
         other_digest=onnxfile.digest(other.model),
         target=target,
+        base_target=base_target,
         device=device,
+        base_device=session.fingerprint(base_target) if base_target else None,
         verdict=verdict,
         base_ms=_median_ms(used, "base"),
         other_ms=_median_ms(used, "other"),
@@ -115,14 +125,11 @@ def compare(
     )
 
 
-def _process(
-    session: Session, base: Job, other: Job, target: Target, plan: DuetPlan, number: int, *, swapped: bool
-) -> Record:
-    arms = [_arm(session, "base", base), _arm(session, "other", other)]
+def _process(session: Session, arms: list[dict[str, Any]], plan: DuetPlan, number: int) -> Record:
     return session.request(
-        "latency",
-        target=dataclasses.asdict(target),
-        arms=arms[::-1] if swapped else arms,
+        "latency" if _together(*(arm["target"] for arm in arms)) else "rivals",
+        target=arms[0]["target"],
+        arms=arms,
         seed=plan.seed + number,
         groups=plan.groups,
         max_groups=plan.groups + 1,
@@ -133,9 +140,15 @@ def _process(
     )
 
 
-def _arm(session: Session, name: str, job: Job) -> dict[str, Any]:
+def _together(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether one process can hold both, neither of them noticing the other."""
+    return all(first[key] == second[key] for key in ("engine", "provider", "threads", "python"))
+
+
+def _arm(session: Session, name: str, job: Job, target: Target) -> dict[str, Any]:
     return {
         "name": name,
+        "target": dataclasses.asdict(target),
         "model": session.put(job.model, onnxfile.external_files(job.model)),
         **feeding(session, job),
     }

@@ -14,6 +14,7 @@
     batch = 1
     transfers = true              # copies from and to an accelerator's memory count into the latency
     max_fallback = 0              # percent of nodes that may run on another provider than the one asked for
+    python = "~/ort-1.30/bin/python"  # another environment than the device's, for the engine's package in it
     boards = "any"                # of a pool: any one of them, or "worst": all of them, and the slowest counts
 
 Without a file, or beside it, there is the device ``local`` (this machine) and the target ``local`` on it: ONNX Runtime,
@@ -121,6 +122,7 @@ class _TargetTable(pydantic.BaseModel):
     batch: _Positive = 1
     transfers: bool = True
     max_fallback: Annotated[float, pydantic.Field(ge=0, le=100)] = 0.0
+    python: str | None = None
     boards: Literal["any", "worst"] = "any"
 
     @pydantic.field_validator("engine")

@@ -29,7 +29,7 @@ from devices.inputs import Arrays
 from devices.protocol import Record
 from profiles import registry
 from profiles.clock import now_ns
-from profiles.errors import InputError, MeasurementError, UnavailableError
+from profiles.errors import InputError, UnavailableError
 from profiles.records import Target
 
 _MEMORY_RUNS = 5
@@ -96,39 +96,28 @@ def compute_outputs(request: Record) -> Record:
 
 def time_latency(request: Record) -> Record:
     """``arms``: a list of {"name", "model"}, no model being the calibration model, or the one of the agent that
-    "shipped" names; "shapes" and "inputs" of an arm stand before those of the request. The rest as in
-    ``blocks.measure``.
+    "shipped" names; "target", "shapes" and "inputs" of an arm stand before those of the request. The rest as in
+    ``blocks.measure`` and ``blocks.arm``.
 
     ``load_ns``, ``first_run_ns`` and ``device_ms`` (``None``: the engine has no events) are those of the first arm, in
     this fresh process. ``before`` and ``after``: what the machine was like.
     """
-    engine, target = engine_of(request)
     models: dict[str, Loaded] = {}
     first: Record = {}
-    for arm in request["arms"]:
-        start = now_ns()
-        model = engine.load(_model(arm, engine), target)
-        load_ns = now_ns() - start
-        first_run_ns = model.bind(feeds_of(model, target, {**request, **arm} if arm["model"] else {}))
-        first = first or {"load_ns": load_ns, "first_run_ns": first_run_ns}
-        models[arm["name"]] = model
+    for each in request["arms"]:
+        models[each["name"]], times = ready({**request, **each})
+        first = first or times
     gc.collect()
     gc.disable()
-    sources = disturbance.Sources()
-    before = conditions.state(sources.read(), target.provider)
+    sources, provider = disturbance.Sources(), request["target"]["provider"]
+    before = conditions.state(sources.read(), provider)
     found = blocks.measure(
-        {name: model.run for name, model in models.items()},
+        {name: arm(model, request, sources) for name, model in models.items()},
         groups=request["groups"],
         max_groups=request["max_groups"],
-        block_ms=request["block_ms"],
-        warm_up_ms=request["warm_up_ms"],
         seed=request["seed"],
-        interval_ms=request.get("interval_ms"),
-        reading=sources.read,
     )
-    if any(time_ns <= 0 for block in found for time_ns in block.latencies_ns):
-        raise MeasurementError(blocks.WENT_BACKWARDS)
-    after = conditions.state(sources.read(), target.provider)
+    after = conditions.state(sources.read(), provider)
     first["device_ms"] = _device_ms(next(iter(models.values())))
     return {**first, "before": before, "after": after, "blocks": [dataclasses.astuple(block) for block in found]}
 
@@ -196,6 +185,26 @@ def read_reference(path: Path, model: Loaded) -> tuple[Arrays, Arrays]:
     return feeds, expected
 
 
+def ready(request: Record) -> tuple[Loaded, Record]:
+    """The model of one arm, after its first run; ``load_ns`` and ``first_run_ns``."""
+    engine, target = engine_of(request)
+    start = now_ns()
+    model = engine.load(_model(request, engine), target)
+    load_ns = now_ns() - start
+    first_run_ns = model.bind(feeds_of(model, target, request if request["model"] else {}))
+    return model, {"load_ns": load_ns, "first_run_ns": first_run_ns}
+
+
+def arm(model: Loaded, request: Record, sources: disturbance.Sources) -> blocks.Arm:
+    return blocks.arm(
+        model.run,
+        block_ms=request["block_ms"],
+        warm_up_ms=request["warm_up_ms"],
+        interval_ms=request.get("interval_ms"),
+        reading=sources.read,
+    )
+
+
 def engine_of(request: Record) -> tuple[Engine, Target]:
     target = Target(**request["target"])
     return registry.find("devices.engines", target.engine), target
@@ -215,8 +224,9 @@ def _device_ms(model: Loaded) -> list[float] | None:
     return found
 
 
-def _model(arm: Record, engine: Engine) -> Path | bytes:
-    return Path(arm["model"]) if arm["model"] else _package_file(arm.get("shipped", "calibration") + format_of(engine))
+def _model(request: Record, engine: Engine) -> Path | bytes:
+    shipped = request.get("shipped", "calibration")
+    return Path(request["model"]) if request["model"] else _package_file(shipped + format_of(engine))
 
 
 def _package_file(name: str) -> bytes:

@@ -12,7 +12,8 @@ import os
 import re
 from typing import Any
 
-from profiles.errors import HwnasError
+from profiles import errors
+from profiles.errors import HwnasError, MeasurementError
 
 Record = dict[str, Any]
 
@@ -63,6 +64,16 @@ def failure(request_id: object, error: BaseException) -> Record:
     text = " ".join(str(error).split())
     message = text if isinstance(error, HwnasError) else f"{type(error).__name__}: {text}"
     return {"id": request_id, "error": {"kind": kind, "message": message}}
+
+
+def error(found: Any) -> HwnasError:
+    """The inverse of ``failure``: the error in a final record."""
+    if not isinstance(found, dict):
+        return MeasurementError(f"the device answered {str(found)[:80]!r} instead of an error's kind and message")
+    kind = getattr(errors, str(found.get("kind")), None)
+    if not (isinstance(kind, type) and issubclass(kind, HwnasError)):
+        kind = MeasurementError
+    return kind(str(found.get("message", "no reason given")))
 
 
 class Lines:

@@ -23,8 +23,7 @@ from devices import protocol, transfer
 from devices.bundle import build_agent
 from devices.protocol import Lines, Record
 from devices.transports import Device
-from profiles import errors
-from profiles.errors import HwnasError, MeasurementError, UnavailableError
+from profiles.errors import UnavailableError
 from profiles.records import Target
 
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -56,7 +55,7 @@ class Session:
         self._last_id = 0
         self._lines = Lines()
         self._records: deque[Record] = deque()
-        self._answers: dict[str, Record] = {}  # engine -> what describes it and the device
+        self._answers: dict[tuple[str, str | None], Record] = {}  # engine, python -> what describes it and the device
         self._closed = False
         self._writing = threading.Lock()
         self._ended = threading.Event()
@@ -124,7 +123,7 @@ class Session:
             self.close()
             raise
         if "error" in final:
-            raise _error(final["error"])
+            raise protocol.error(final["error"])
         return final
 
     def fingerprint(self, target: Target) -> dict[str, Any]:
@@ -137,9 +136,10 @@ class Session:
         return str(self._described(target)["format"])
 
     def _described(self, target: Target) -> Record:
-        if target.engine not in self._answers:
-            self._answers[target.engine] = self.request("fingerprint", target=dataclasses.asdict(target))
-        return self._answers[target.engine]
+        key = target.engine, target.python
+        if key not in self._answers:
+            self._answers[key] = self.request("fingerprint", target=dataclasses.asdict(target))
+        return self._answers[key]
 
     def put(self, path: Path, beside: Sequence[Path] = ()) -> str:
         """Bring a file there, and those ``beside`` it (in or below its folder); its path on the device."""
@@ -206,12 +206,3 @@ class Session:
     @property
     def _stdout(self) -> Any:
         return self._process.stdout
-
-
-def _error(error: Any) -> HwnasError:
-    if not isinstance(error, dict):
-        return MeasurementError(f"the device answered {str(error)[:80]!r} instead of an error's kind and message")
-    kind = getattr(errors, str(error.get("kind")), None)
-    if not (isinstance(kind, type) and issubclass(kind, HwnasError)):
-        kind = MeasurementError
-    return kind(str(error.get("message", "no reason given")))

@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> int:
     """``arguments``: the agent's process id."""
     output = protocol.take_stdout()
-    _die_with(int(arguments[0]))
+    die_with(int(arguments[0]))
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
@@ -40,21 +40,22 @@ def _perform(request: protocol.Record) -> protocol.Record:
     if request["op"] == "health":
         return health.describe(request)
     try:
-        from devices import observe, passes
+        from devices import observe, passes, residents
     except ModuleNotFoundError as error:
         needed = f"{sys.executable} -m pip install {error.name}"
         raise UnavailableError(f"Python {sys.executable} has no {error.name}; there: {needed}") from None
-    operations = passes.OPERATIONS | observe.OPERATIONS
+    operations = passes.OPERATIONS | observe.OPERATIONS | residents.OPERATIONS
     operation = operations.get(request["op"])
     if operation is None:
         raise ValueError(f"no operation {request['op']!r}; there are: {', '.join(operations)}")
     return operation(request)
 
 
-def _die_with(agent: int) -> None:
+def die_with(parent: int) -> None:
+    """End, also when stopped, as soon as the process that started this one ends (on Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != agent:  # it died before that took hold
+        if os.getppid() != parent:  # it died before that took hold
             os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""The record of a duet: two models, one target, a verdict. Frozen; the unit is in the name."""
+"""The record of a duet: two models, or one model on two targets of a device, and a verdict. Frozen."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class Comparison:
     base_ms: float
     other_ms: float
     stopped: str
+    base_target: Target | None = None  # where it is another one
+    base_device: dict[str, Any] | None = None  # likewise: the fingerprint, with that target's versions
     metric: str = "latency_ms"
     flags: tuple[str, ...] = ()
     conditions: dict[str, Any] = field(default_factory=dict)
@@ -42,11 +44,13 @@ class Comparison:
             "metric": self.metric,
             **self.verdict.to_dict(),
             "target": self.target.name,
+            "base_target": (self.base_target or self.target).name,
             "provider": self.target.provider,
             "precision": self.target.precision,
             "threads": self.target.threads,
             "batch": self.target.batch,
             "device": self.device,
+            "base_device": self.base_device or self.device,
             "base_digest": self.base_digest,
             "other_digest": self.other_digest,
             "base_ms": self.base_ms,

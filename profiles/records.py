@@ -29,6 +29,7 @@ class Target:
     batch: int = 1
     transfers: bool = True  # whether copies from and to the accelerator's memory count into the latency
     max_fallback: float = 0.0  # percent of nodes that may run on another provider than the one asked for
+    python: str | None = None  # on the device, with the engine's package in its environment; None: the agent's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +177,7 @@ _TUPLES = ("flags", "operators", "latency_ms_ci95", "energy_windows_mj")
 # Metrics that only a device with a meter has.
 METERED = ("energy_mj", "power_w")
 # Fields of a target that stand in a profile's JSON under their own names.
-_TARGET = ("engine", "precision", "threads", "batch", "transfers", "max_fallback")
+_TARGET = ("engine", "precision", "threads", "batch", "transfers", "max_fallback", "python")
 
 # Metrics a study may name with "@target", in the order in which tables show them.
 METRICS = (

@@ -96,6 +96,8 @@ def clock_of(fingerprint: dict[str, Any], target: Target, calibration_digest: st
     settings = [target.device, target.engine, target.provider, target.precision, target.threads, target.batch]
     if not target.transfers:
         settings.append("no transfers")
+    if target.python is not None:
+        settings.append(target.python)
     return digest_of([fingerprint, settings, calibration_digest])
 
 

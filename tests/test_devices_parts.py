@@ -228,8 +228,7 @@ def _steal_in(disturbed: set[int]) -> Callable[[], Reading]:
     def readings() -> Iterator[Reading]:
         time_ms, steal = 0.0, 0
         for block in itertools.count():
-            if block % 4 == 0:
-                yield _reading(time_ms, steal_ticks=steal)  # before a group
+            yield _reading(time_ms, steal_ticks=steal)
             time_ms += 50
             steal += 100 if block in disturbed else 0
             yield _reading(time_ms, steal_ticks=steal)
@@ -238,20 +237,20 @@ def _steal_in(disturbed: set[int]) -> Callable[[], Reading]:
     return lambda: next(found)
 
 
-def _arms(names: str, log: list[str]) -> dict[str, object]:
-    return {name: (lambda name=name: log.append(name)) for name in names}
+def _measure(
+    names: str,
+    log: list[str],
+    *,
+    groups: int = 3,
+    seed: int = 0,
+    block_ms: float = 0.01,
+    reading: Callable[[], Reading] | None = None,
+) -> list[blocks.TimedBlock]:
+    def arm(name: str) -> blocks.Arm:
+        reads = reading or (lambda: _reading())
+        return blocks.arm(lambda: log.append(name), block_ms=block_ms, warm_up_ms=0.0, reading=reads)
 
-
-def _measure(names: str, log: list[str], **how: object) -> list[blocks.TimedBlock]:
-    usual = {
-        "groups": 3,
-        "max_groups": 6,
-        "block_ms": 0.01,
-        "warm_up_ms": 0.0,
-        "seed": 0,
-        "reading": lambda: _reading(),
-    }
-    return blocks.measure(_arms(names, log), **(usual | how))  # type: ignore[arg-type]
+    return blocks.measure({name: arm(name) for name in names}, groups=groups, max_groups=2 * groups, seed=seed)
 
 
 @pytest.mark.parametrize("names", ["A", "AB", "ABC"])

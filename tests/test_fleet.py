@@ -53,7 +53,7 @@ def test_a_file(tmp_path: Path) -> None:
         (
             "[targets.a]\nthread = 1",
             "targets.a.thread: unknown key, did you mean threads?; "
-            "accepted: device, engine, provider, precision, threads, batch, transfers, max_fallback, boards",
+            "accepted: device, engine, provider, precision, threads, batch, transfers, max_fallback, python, boards",
         ),
         ("[target.a]", "target: unknown key, did you mean targets?; accepted: devices, targets"),
     ],

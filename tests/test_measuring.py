@@ -47,13 +47,11 @@ def options(**how: Any) -> dict[str, Any]:
 def test_a_profile_is_json_a_row_of_the_store_and_of_a_csv(
     setting: Any, root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    profile.run(setting, **options(callers=2, sustain="1s", csv=tmp_path / "p.csv", sweeps=["batch=1,2"]))
+    profile.run(setting, **options(callers=2, sustain="1s", csv=tmp_path / "p.csv"))
     out, err = capsys.readouterr()
     found = json.loads(out)
     check_schema(found, root / "docs/schema/profile.json")
-    assert [(one["model"], one["batch"]) for one in found["profiles"]] == [
-        ("a.onnx", 1), ("b.onnx", 1), ("a.onnx", 2), ("b.onnx", 2),
-    ]  # fmt: skip
+    assert [one["model"] for one in found["profiles"]] == ["a.onnx", "b.onnx"]
     first = found["profiles"][0]
     assert first["stopped"] == "within 50 %"
     assert first["latency_ms"]["p50"] >= 0.3
@@ -63,7 +61,7 @@ def test_a_profile_is_json_a_row_of_the_store_and_of_a_csv(
     with Store(tmp_path / "hwnas.db") as store:
         kept = store.profiles()
         assert [one.to_dict(raw=False) for one in kept] == found["profiles"]
-        assert len(store.frame()) == 4
+        assert len(store.frame()) == 2
         assert len(store.times_frame()) == sum(len(b.latencies_ns) for one in kept for b in one.blocks)
     assert [one.to_dict(raw=False) for one in frames.read_csv(tmp_path / "p.csv")] == found["profiles"]
     measuring.import_csv(tmp_path / "p.csv", "other.db", None)
@@ -72,9 +70,11 @@ def test_a_profile_is_json_a_row_of_the_store_and_of_a_csv(
 
 
 def test_a_table_says_what_a_person_asks_for(setting: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    profile.run(setting, **options(json=False, interval_ms=2.0))
+    profile.run(setting, **options(json=False, interval_ms=2.0, sweeps=["batch=1,2"]))
     out, err = capsys.readouterr()
-    assert out.splitlines()[0].split("\t") == ["model", "target", "latency ms", "± %", "p90 ms", "per s", "MB"]
+    head, *rows = (line.split("\t") for line in out.splitlines())
+    assert head == ["model", "target", "latency ms", "± %", "p90 ms", "per s", "MB"]
+    assert [row[:2] for row in rows] == [[f"{m}.onnx", t] for t in ("n", "n, batch 2") for m in "ab"]
     assert "a call of an empty model takes up to" in err
     assert "not subtracted" in err
 
@@ -221,8 +221,8 @@ def test_the_summary_of_conditions() -> None:
     assert (found["disturbed_blocks"], found["reasons"]) == (1, {"throttled": 1})
     assert conditions.flags(found) == ("throttled", "foreign_gpu")
     reading = Reading(time_ns=0, pressure_us=0, steal_ticks=0, waited_ns=0, switches=0)
-    assert conditions.state(reading, "cuda", lambda: [1, 2, 2])["foreign_gpu"] == 2
-    assert conditions.state(reading, "cpu", lambda: [1])["foreign_gpu"] is None
+    assert conditions.state(reading, "cpu", "cuda", gpu_users=lambda: [1, 2, 2, 3], own=[3])["foreign_gpu"] == 2
+    assert conditions.state(reading, "cpu", gpu_users=lambda: [1])["foreign_gpu"] is None
 
 
 def test_the_steady_state_of_a_board_that_warms_up() -> None:

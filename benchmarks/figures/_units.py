@@ -1,7 +1,8 @@
 """Units of work whose results are appended at once, so that a figure can be taken in pieces and goes on.
 
-One JSON line each: {"version", "kind", "number", "seconds", ...}. A version is a digest of the code that measures;
-lines of another version are neither counted nor removed.
+One JSON line each: {"version", "kind", "number", "seconds", ...}. A version is a digest of the code that measures and
+judges latencies on ONNX Runtime (``MEASURING``) and of the figure's own; lines of another version are neither counted
+nor removed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import devices
-import profiles
 from profiles.errors import HwnasError
 
 Result = dict[str, Any]
+
+_ROOT = Path(__file__).resolve().parents[2]
+MEASURING = (
+    *("profiles/clock.py", "profiles/statistics.py", "profiles/verdicts.py"),
+    *("devices/measure.py", "devices/duet.py", "devices/rounds.py", "devices/assemble.py", "devices/worker.py"),
+    *("devices/passes.py", "devices/blocks.py", "devices/disturbance.py", "devices/inputs.py", "devices/parity.py"),
+    *("devices/engines/onnxruntime.py", "devices/calibration.onnx"),
+)
 
 
 class Units:
@@ -65,7 +72,6 @@ class Units:
 
 def _version(sources: Iterable[Path]) -> str:
     whole = hashlib.sha256()
-    folders = [Path(str(package.__file__)).parent for package in (profiles, devices)]
-    for path in sorted([*(path for folder in folders for path in folder.rglob("*.py")), *sources]):
+    for path in [*(_ROOT / name for name in MEASURING), *sorted(sources)]:
         whole.update(path.name.encode() + b"\0" + path.read_bytes())
     return whole.hexdigest()[:12]

@@ -31,6 +31,7 @@ from profiles.records import Target
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results-measuring.jsonl"
 TURNS = 10
 BUDGET_S = 5.0
+SOURCES = ("measuring.py", "_nets.py", "_load.py", "_baseline.py", "call_loop.c")
 
 # name: layers, channels, side. One layer more is 5 % of 20 and 3 % of 33; about 0.11, 0.18, 0.5, 1.3 and 5 ms.
 _STACKS = {
@@ -49,7 +50,7 @@ _COUNTS = {
 def take(minutes: float | None = None) -> list[str]:
     """The page, from what is there after ``minutes``."""
     here = Path(__file__).parent
-    units = Units(RESULTS, minutes, [*here.glob("_*.py"), here / "measuring.py", here / "call_loop.c"])
+    units = Units(RESULTS, minutes, [here / name for name in SOURCES])
     with tempfile.TemporaryDirectory(prefix="hwnas-bench-") as folder:
         fleet = load_fleet()
         with connect(fleet.device("local"), "local") as session:

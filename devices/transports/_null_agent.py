@@ -24,7 +24,7 @@ def answer(operation: str, request: dict[str, Any], time_s: float) -> dict[str, 
     if operation == "parity":
         placement = {"node_providers": {request["target"]["provider"]: 1}, "fallen_back": {}, "fallback_percent": 0.0}
         return {"output_error": 0.0, **placement}
-    if operation == "latency":
+    if operation in ("latency", "rivals"):
         names = [arm["name"] for arm in request["arms"]]
         order = [*names, *reversed(names)]
         blocks = [
