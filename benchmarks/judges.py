@@ -80,8 +80,7 @@ def latency(work: Work) -> Answered:
     (base, there), (other, here) = work.arms
     plan = DuetPlan(budget_s=work.effort.factor * work.effort.budget_s, floor=work.floor, seed=work.effort.seed)
     elsewhere = there if there != here else None
-    apart = {} if elsewhere is None else {"base_target": elsewhere}
-    found = duet.compare(work.session, base, other, here, plan=plan, on_event=work.tell, **apart)
+    found = duet.compare(work.session, base, other, here, base_target=elsewhere, plan=plan, on_event=work.tell)
     one = _of_verdict(work.one, found.verdict, base=found.base_ms, other=found.other_ms)
     disturbed = "the machine stayed disturbed" if "disturbed" in found.flags else ""
     return dataclasses.replace(one, reason=disturbed), found

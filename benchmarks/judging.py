@@ -49,11 +49,12 @@ class Ready:
     """A pair on its device: the files that run, where, and how the environments differ.
 
     ``base``: ``None`` where there is no baseline. ``base_target``: where the baseline has an environment of its own.
-    ``base_device``: the fingerprint of the baseline's environment; tonight's where there is no baseline.
+    ``base_device``: the fingerprint of the baseline's environment; tonight's, ``device``, where there is no baseline.
     """
 
     job: Job
     target: Target
+    device: dict[str, Any]
     base_device: dict[str, Any]
     base: Job | None = None
     base_target: Target | None = None
@@ -84,7 +85,7 @@ def ready(session: Session, pair: Pair) -> Ready:
     target = dataclasses.replace(pair.target, device=session.name)
     job = prepare(session, pair.entry.job, target)
     device = session.fingerprint(target)
-    here = Ready(job=job, target=target, base_device=device)
+    here = Ready(job=job, target=target, device=device, base_device=device)
     python = pair.python or (pair.kept.python if pair.kept else None)
     if pair.kept is None and python is None:
         return here

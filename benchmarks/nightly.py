@@ -150,7 +150,8 @@ class _Night:
             if pair.kept is None and judgements[0].verdict == "same":
                 job = dataclasses.replace(taken.here.job, name=pair.entry.name)
                 self.baselines.keep(job, pair.name, taken.here.base_device, pair.python)
-        self.diary.judged(stage, pair.key, judgements, taken.here.changed if taken else ())
+        known = {"device": taken.here.device, "changed": list(taken.here.changed)} if taken else {}
+        self.diary.judged(stage, pair.key, judgements, **known)
         self.tell("judged", {"stage": stage, "pair": pair.key, "judgements": judgements})
 
 

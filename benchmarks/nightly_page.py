@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import nightly_words as words
 from benchmarks.judgements import Judgement, counted
+from benchmarks.nightly_reports import described
 from benchmarks.nights import Night
 from benchmarks.page_file import render
 from benchmarks.report_plot import Figure, dots, figure, layout
@@ -54,14 +55,13 @@ def _judgements(night: Night) -> Table:
     return Table(caption=f"All {len(rows)} judgements", heads=heads, rows=rows, sortable=True)
 
 
-def _environments(night: Night) -> Table | None:
-    rows = [
-        [text(model), text(target), text("; ".join(changed))]
-        for (model, target), changed in night.changed.items()
-        if changed
-    ]
-    caption = "What differs from the environment of the baseline"
-    return Table(caption=caption, heads=["model", "target", "what"], rows=rows) if rows else None
+def _environments(night: Night) -> Table:
+    rows = []
+    for target, device in night.devices.items():
+        changed = sorted({line for (_, name), its in night.changed.items() if name == target for line in its})
+        rows.append([text(target), text(described(device)), text("; ".join(changed) or "nothing")])
+    caption = "Where it was measured, and what differs from the baselines' environments"
+    return Table(caption=caption, heads=["target", "device and versions", "what differs"], rows=rows)
 
 
 def _nights(nights: Sequence[Night]) -> Table:

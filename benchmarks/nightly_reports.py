@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,6 +11,7 @@ from benchmarks import nightly_words as words
 from benchmarks.judgements import Judgement, counts
 from benchmarks.nights import Night
 from benchmarks.report_words import label
+from benchmarks.tables import duration
 from profiles.records import SCHEMA
 
 _STATES = {0: "no regression", 1: "regression", 3: "incomplete"}
@@ -34,38 +35,32 @@ def to_json(suite: str, night: Night) -> dict[str, Any]:
 
 
 def markdown(suite: str, night: Night) -> str:
-    """What is worse first, then what got no judgement, then what is better; of what is the same only how much."""
+    """What is worse first, then what got no judgement, then what is better; the rest, folded away, at the end."""
     alarms = [one for one in night.judgements if one.alarm]
     open_ = [one for one in night.judgements if not one.judged]
     better = [one for one in night.judgements if one.verdict == "improved"]
+    new = dict.fromkeys(one.model for one in night.judgements if one.verdict == "new")
     lines = [
         f"## hwnas nightly, suite {_text(suite)}: {_STATES.get(night.code, 'ended')}",
         "",
-        f"{words.summary(night.judgements)}. Night `{night.name}`, {night.seconds / 60:.0f} min.",
+        f"{words.summary(night.judgements)}. Night `{night.name}`, {duration(night.seconds)}.",
     ]
-    lines += _figures("Regressions", alarms, night)
-    lines += _reasons("No judgement", open_)
-    lines += _figures("Improvements", better, night)
-    lines += [f"- {_text(reason)}" for reason in ["", *night.reasons]][1:] if not open_ else []
-    new = sorted({one.model for one in night.judgements if one.verdict == "new"})
-    if new:
-        lines += ["", f"No baseline yet: tonight's is kept for {', '.join(map(_text, new))}."]
+    lines += [line for reason in night.reasons for line in ("", f"**{_text(reason)}.**")]
+    lines += ["", f"No baseline yet: tonight's is kept for {', '.join(map(_text, new))}."] if new else []
+    for title, found in (("Regressions", alarms), ("No judgement", open_), ("Improvements", better)):
+        lines += ["", f"### {title}", "", *_rows(found)] if found else []
     lines += _environments(night)
-    lines += ["", "An interval is the one that its verdict stands on; a change within the floor counts as the same."]
+    lines += ["", f"<details><summary>All {len(night.judgements)} judgements</summary>", "", *_rows(night.judgements)]
+    lines += ["", "</details>", ""]
+    lines += ["An interval is the one that its verdict stands on; a change up to the floor counts as the same."]
     return "\n".join(lines) + "\n"
 
 
 def junit(suite: str, night: Night) -> str:
     """One case for each judgement: a failure is an alarm, an error was not judged, what is undecided is skipped."""
     root = ElementTree.Element("testsuites", name="hwnas nightly")
-    failures, errors, skipped = (
-        sum(found)
-        for found in (
-            [one.alarm for one in night.judgements],
-            [one.verdict == "unjudged" for one in night.judgements],
-            [one.verdict == "undecided" for one in night.judgements],
-        )
-    )
+    failures = sum(one.alarm for one in night.judgements)
+    errors, skipped = (sum(one.verdict == word for one in night.judgements) for word in ("unjudged", "undecided"))
     cases = ElementTree.SubElement(
         root,
         "testsuite",
@@ -92,11 +87,9 @@ def junit(suite: str, night: Night) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _figures(title: str, found: Sequence[Judgement], night: Night) -> list[str]:
-    if not found:
-        return []
-    lines = ["", f"### {title}", "", "| what | where | metric | baseline | tonight | change | interval | verdict |"]
-    lines.append("|---|---|---|---:|---:|---:|---:|---|")
+def _rows(found: Sequence[Judgement]) -> list[str]:
+    lines = ["| what | where | metric | baseline | tonight | change | interval | floor | verdict |"]
+    lines.append("|---|---|---|---:|---:|---:|---:|---:|---|")
     for one in found:
         cells = (
             one.model,
@@ -106,44 +99,28 @@ def _figures(title: str, found: Sequence[Judgement], night: Night) -> list[str]:
             words.value(one, one.other),
             words.change(one),
             words.interval(one),
+            words.floor(one),
             f"{words.verdict(one)}{f': {one.reason}' if one.reason else ''}",
         )
         lines.append(f"| {' | '.join(map(_text, cells))} |")
     return lines
 
 
-def _reasons(title: str, found: Sequence[Judgement]) -> list[str]:
-    if not found:
-        return []
-    lines = ["", f"### {title}", "", "| what | where | metric | verdict | change | interval | why |"]
-    lines.append("|---|---|---|---|---:|---:|---|")
-    for one in found:
-        cells = (
-            one.model,
-            one.target,
-            label(one.metric),
-            one.verdict,
-            words.change(one),
-            words.interval(one),
-            one.reason or "the interval is neither within the floor nor beyond it",
-        )
-        lines.append(f"| {' | '.join(map(_text, cells))} |")
-    return lines
-
-
 def _environments(night: Night) -> list[str]:
-    """Each target once, with what differs from the baseline's environment."""
-    by_target: dict[str, set[str]] = {}
-    for (_, target), changed in night.changed.items():
-        by_target.setdefault(target, set()).update(changed)
-    if not any(by_target.values()):
-        return ["", "No environment differs from its baseline's."]
-    lines = ["", "### Environments that differ from their baseline's", ""]
-    return lines + [
-        f"- {_text(target)}: {'; '.join(map(_text, sorted(changed)))}"
-        for target, changed in sorted(by_target.items())
-        if changed
-    ]
+    """Each target once: what it is, and what differs from the baselines' environments."""
+    lines = ["", "### Where", ""]
+    for target, device in night.devices.items():
+        changed = sorted({line for (_, name), its in night.changed.items() if name == target for line in its})
+        than = f"; other than the baseline's: {', '.join(map(_text, changed))}" if changed else "; as the baseline's"
+        lines.append(f"- {_text(target)}: {_text(described(device))}{than}")
+    return lines if night.devices else []
+
+
+def described(device: Mapping[str, Any]) -> str:
+    """'AMD EPYC, 2 cores, Linux 6.18, python 3.11.7, onnxruntime 1.32.0'."""
+    known = [device.get("cpu"), f"{device.get('cores')} cores", f"kernel {device.get('kernel')}"]
+    versions = [f"{name} {version}" for name, version in device.get("versions", {}).items()]
+    return ", ".join([str(part) for part in known if part] + versions)
 
 
 def _sentence(one: Judgement) -> str:

@@ -33,7 +33,10 @@ _LONGEST = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
-    """One that has ended, as reports show it. ``changed``: (model, target) -> how the environments differ."""
+    """One that has ended, as reports show it.
+
+    ``changed``: (model, target) -> how the environments differ; ``devices``: target -> tonight's fingerprint.
+    """
 
     name: str
     time: str
@@ -41,32 +44,30 @@ class Night:
     reasons: tuple[str, ...]
     judgements: tuple[Judgement, ...]
     changed: dict[tuple[str, str], tuple[str, ...]]
+    devices: dict[str, dict[str, Any]]
     seconds: float
 
 
 @dataclass(slots=True, kw_only=True)
 class Diary:
-    """A night under way. ``found``: what each stage has said; ``changed`` as in ``Night``."""
+    """A night under way. ``found``: what each stage has said."""
 
     store: Store
     study: str
     night: str
     resumed: bool
     found: dict[Key, dict[Stage, Judgement]] = field(default_factory=dict)
-    changed: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     done: set[tuple[Stage, str, str]] = field(default_factory=set)  # stage, model, target
     over: bool = False
 
     def judging(self, stage: Stage, pair: tuple[str, str], device: str) -> None:
         self._append("judging", stage=stage, model=pair[0], target=pair[1], device=device)
 
-    def judged(
-        self, stage: Stage, pair: tuple[str, str], judgements: Sequence[Judgement], changed: Sequence[str]
-    ) -> None:
-        """Durable when this returns."""
+    def judged(self, stage: Stage, pair: tuple[str, str], judgements: Sequence[Judgement], **environment: Any) -> None:
+        """Durable when this returns. ``environment``: ``device`` and ``changed``, as in ``Night``, where known."""
         said = [one.to_dict() for one in judgements]
-        self._append("judged", stage=stage, model=pair[0], target=pair[1], judgements=said, changed=list(changed))
-        self._take(stage, pair, judgements, changed)
+        self._append("judged", stage=stage, model=pair[0], target=pair[1], judgements=said, **environment)
+        self._take(stage, pair, judgements)
 
     def end(self, judgements: Sequence[Judgement], code: int, reasons: Sequence[str], seconds: float) -> Night:
         said = [one.to_dict() for one in judgements]
@@ -80,14 +81,11 @@ class Diary:
             if event.kind == "judged" and event.data["night"] == self.night:
                 said = [Judgement.from_dict(one) for one in event.data["judgements"]]
                 pair = event.data["model"], event.data["target"]
-                self._take(event.data["stage"], pair, said, event.data["changed"])
+                self._take(event.data["stage"], pair, said)
 
-    def _take(
-        self, stage: Stage, pair: tuple[str, str], judgements: Sequence[Judgement], changed: Sequence[str]
-    ) -> None:
+    def _take(self, stage: Stage, pair: tuple[str, str], judgements: Sequence[Judgement]) -> None:
         for one in judgements:
             self.found.setdefault(one.key, {})[stage] = one
-        self.changed[pair] = tuple(changed) or self.changed.get(pair, ())
         self.done.add((stage, *pair))
 
     def _append(self, kind: str, **data: Any) -> None:
@@ -129,10 +127,13 @@ def ended(events: Sequence[Event]) -> list[Night]:
     """Oldest first."""
     began = {event.data["night"]: event.time for event in events if event.kind == "began"}
     changed: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {}
+    devices: dict[str, dict[str, dict[str, Any]]] = {}
     for event in events:
-        if event.kind == "judged" and event.data["changed"]:
-            its = changed.setdefault(event.data["night"], {})
-            its[event.data["model"], event.data["target"]] = tuple(event.data["changed"])
+        if event.kind == "judged" and "device" in event.data:
+            night, model, target = (event.data[key] for key in ("night", "model", "target"))
+            devices.setdefault(night, {})[target] = event.data["device"]
+            if event.data["changed"]:
+                changed.setdefault(night, {})[model, target] = tuple(event.data["changed"])
     return [
         Night(
             name=(name := event.data["night"]),
@@ -141,6 +142,7 @@ def ended(events: Sequence[Event]) -> list[Night]:
             reasons=tuple(event.data["reasons"]),
             judgements=tuple(Judgement.from_dict(one) for one in event.data["judgements"]),
             changed=changed.get(name, {}),
+            devices=devices.get(name, {}),
             seconds=event.data["seconds"],
         )
         for event in events

@@ -18,6 +18,7 @@ from devices import scheduler
 from devices.fleet import Fleet, load_fleet
 from devices.scheduler import Outcome, Policy, Work
 from devices.session import OnEvent, Session, connect
+from profiles.records import Target
 
 _POLICY = Policy(patience_s=60.0)
 
@@ -39,7 +40,7 @@ class Setting:
 
     def pairs(self, baselines: Baselines) -> list[Pair]:
         """Each model on each target; of a target with ``boards = "worst"``, on every board of its pool."""
-        places = []
+        places: list[tuple[str, Target, tuple[str, ...]]] = []
         for name in self.suite.targets:
             target = self.fleet.target(name)
             boards = self.fleet.boards(target.device)
