@@ -27,6 +27,7 @@ def to_json(suite: str, night: Night) -> dict[str, Any]:
         "exit_code": night.code,
         "reasons": list(night.reasons),
         "counts": counts(night.judgements),
+        "devices": night.devices,
         "judgements": [
             one.to_dict() | {"environment_changes": list(night.changed.get((one.model, one.target), ()))}
             for one in night.judgements
