@@ -156,18 +156,22 @@ def _flip(graph: Any) -> None:
 
 
 def _table(graph: Any) -> None:
-    """Rows of which one is looked up and added, as of an embedding: memory that takes no time."""
+    """Rows of zeros, of which the output looks one up and adds it, as of an embedding: memory that takes no time."""
     from onnx import helper, numpy_helper
 
-    node = graph.node[-1]
     channels = graph.initializer[0].dims[0]
-    rows = round(TABLE_MB * 1e6 / 4 / channels)
-    table = np.zeros((rows, channels, 1, 1), dtype=np.float32)
-    graph.initializer.append(numpy_helper.from_array(table, "table"))
-    graph.initializer.append(numpy_helper.from_array(np.array([rows - 1], dtype=np.int64), "row"))
-    node.output[0] = "pooled"
-    graph.node.append(helper.make_node("Gather", ["table", "row"], ["looked_up"], name="look_up", axis=0))
-    graph.node.append(helper.make_node("Add", ["pooled", "looked_up"], ["output"], name="add"))
+    table = np.zeros((round(TABLE_MB * 1e6 / 4 / channels), channels), dtype=np.float32)
+    shape = np.array([-1, channels, 1, 1], dtype=np.int64)
+    graph.initializer.extend([numpy_helper.from_array(table, "table"), numpy_helper.from_array(shape, "shape")])
+    graph.node[-1].output[0] = "pooled"
+    graph.node.extend(
+        [
+            helper.make_node("ArgMax", ["pooled"], ["row"], name="row", axis=1, keepdims=0),
+            helper.make_node("Gather", ["table", "row"], ["looked_up"], name="look_up", axis=0),
+            helper.make_node("Reshape", ["looked_up", "shape"], ["shaped"], name="reshape"),
+            helper.make_node("Add", ["pooled", "shaped"], ["output"], name="add"),
+        ]
+    )
 
 
 _FAULTS: dict[str, Callable[[Any], None]] = {HUNGRIER: _table, WRONG: _flip}
