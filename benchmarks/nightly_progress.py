@@ -49,6 +49,7 @@ class _View:
         self._pairs = self._done = 0
         self._judgements: dict[tuple[str, str, str], Judgement] = {}
         self._doing: dict[str, str] = {}  # device -> what
+        self._waited: set[str] = set()  # what was said of waiting, each once
 
     def print(self, kind: str, data: Mapping[str, Any]) -> None:
         for line in self.hear(kind, data):
@@ -70,7 +71,10 @@ class _View:
             case "unprofiled":
                 return [f"{data['model']}: no profile for the history: {data['reason']}"]
             case "waiting":
-                return [f"{data['device']}: {data['message']}"]
+                said = f"{data['device']}: {str(data['message']).partition(', since')[0]}"
+                first = said not in self._waited
+                self._waited.add(said)
+                return [said] if first else []
             case "pass":
                 self._doing[data["device"]] = _pass(data)
             case "board":
