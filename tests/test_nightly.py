@@ -135,6 +135,22 @@ def test_the_same_file_in_another_environment_is_not_a_pass(folder: Path, capsys
     assert night(max_undecided="70%") == 0
 
 
+def test_a_baseline_with_an_environment_of_its_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The interpreter of these tests under its own name: the same versions, and yet two resident processes."""
+    Path("suite.toml").write_text(SUITE.format(models='"a.onnx"').replace('peak_memory_mb = "5%"\n', ""))
+    assert night(python=sys.executable) == 0
+    out, _ = capsys.readouterr()
+    assert {one["reason"] for one in json.loads(out)["judgements"]} == {"", "the same file in the same environment"}
+    _nets.stack(Path("a.onnx"), layers=1, channels=1, side=4)
+    assert night() == 0  # the baseline keeps its environment
+    assert verdicts(capsys.readouterr().out)["a.onnx model_size_mb"] == "improved"
+    with Store(folder / "hwnas.db") as store:
+        (duet,) = store.comparisons()
+    assert {arm for _, _, arm, _, _ in duet["blocks"]} == {"base", "other"}
+    keeping.show(Path("suite.toml"), {}, fleet=Path("fleet.toml"), store=None, json=False)
+    assert sys.executable in capsys.readouterr().out
+
+
 def test_a_wrong_output_and_a_file_that_is_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On the real runtime: the weights of a model that is meant to stay as it is are others, on the second night."""
     import onnx
