@@ -60,6 +60,10 @@ def search(
         bool, typer.Option("--report/--no-report", help="Whether to write report.html and Ax's JSON at the end.")
     ] = True,
     fleet: Fleet = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", metavar="URL", help="Where events and profiles are kept; default study.db in the run."),
+    ] = None,
     set_: Set = None,
     json: Json = False,
 ) -> None:
@@ -71,7 +75,7 @@ def search(
         overrides["budget.trials"] = str(trials)
     if seed is not None:
         overrides["seed"] = str(seed)
-    run(study, overrides, out=out, resume=resume, dry_run=dry_run, report=report, fleet=fleet, json=json)
+    run(study, overrides, out=out, resume=resume, dry_run=dry_run, report=report, fleet=fleet, store=store, json=json)
 
 
 Target = Annotated[list[str] | None, typer.Option("--target", help="A target of the fleet (repeatable).")]

@@ -26,7 +26,7 @@ from nas import ax_view
 from nas.journal import Trial
 from nas.lifeline import die_with_parent
 from nas.quality import Fit
-from nas.results import Results, read_results
+from nas.results import Results, account_of, read_results
 from profiles import files
 from profiles.clock import utc_now
 from profiles.records import Profile
@@ -76,8 +76,6 @@ def page(results: Results, fits: Sequence[Fit], second: Beside | None = None) ->
 
 def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
     """What the template names, section by section."""
-    from nas.run import account_of
-
     profiles = read_profiles(results)
     spent = account_of(results)
     return {

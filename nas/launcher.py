@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,14 +24,19 @@ from torchx.runner import Runner
 from torchx.schedulers import get_scheduler_factories, slurm_scheduler
 from torchx.specs import AppDryRunInfo, AppState, is_terminal, runopts
 
-from nas import lifeline, slurm, training
+from nas import lifeline, slurm
 from nas.training import component
+from nas.training.job import DEFAULT
 from nas.training.outcome import Word, read_result
 from profiles import files
 from profiles.errors import InputError, UnavailableError
 
-DEFAULT_SCRIPT = Path(str(training.__file__)).with_name("train.py")
 LOCAL = "local_cwd"
+# Their jobs run in a container: train.image says in which.
+_IN_CONTAINERS = ("local_docker", "kubernetes", "kubernetes_mcad", "aws_batch", "aws_sagemaker")
+_NEEDS = {"kubernetes": "kubernetes", "kubernetes_mcad": "kubernetes", "aws_batch": "boto3", "aws_sagemaker": "boto3"}
+# The option that stands before the job's name in a handle.
+_PLACE = {"kubernetes": "namespace", "aws_batch": "queue"}
 # The option that names the folder for what the scheduler itself writes; Slurm would write where hwnas was started.
 _OUTPUT_FOLDER = {LOCAL: "log_dir", "slurm": "job_dir"}
 _SESSION = "hwnas"
@@ -61,6 +67,11 @@ class Launcher:
                 accepted = self._runner.scheduler_run_opts(scheduler)  # makes the scheduler
             except Exception as error:
                 raise UnavailableError(f"the scheduler {scheduler} cannot be used here: {error}") from error
+        package = _NEEDS.get(scheduler)
+        if package is not None and find_spec(package) is None:
+            raise UnavailableError(f"the scheduler {scheduler} needs a package: pip install {package}")
+        if scheduler in _IN_CONTAINERS and not resources.get("image"):
+            raise InputError.of("study", "train.image", "", f"a container image with hwnas in it, for {scheduler}")
         self._options = _checked(options or {}, accepted)
 
     @property
@@ -81,11 +92,12 @@ class Launcher:
         app = component.train(
             str(candidate.absolute()),
             str(out_dir),
-            str(Path(script).absolute() if script else DEFAULT_SCRIPT),
+            str(Path(script).absolute()) if script else DEFAULT,
             name=f"{out_dir.parent.parent.name}-{out_dir.parent.name}",
             die_with=os.getpid() if self.local else 0,
             ticket=ticket,
             visible_gpu=gpu,
+            **({"python": "python"} if self._resources.get("image") else {}),
             **self._resources,
         )
         options = self._options
@@ -180,7 +192,9 @@ class Launcher:
         """As the job itself wrote it down."""
         job = _job_of(out_dir)
         app_id = job.get("app_id") if job else None
-        return f"{self.scheduler}://{_SESSION}/{app_id}" if app_id else None
+        option = _PLACE.get(self.scheduler)
+        place = "" if option is None else f"{self._options.get(option, 'default')}:"
+        return f"{self.scheduler}://{_SESSION}/{place}{app_id}" if app_id else None
 
     def pause(self, out_dir: Path) -> bool:
         """Stop all processes of a local job's training. False where there is nothing to stop: it has ended."""
@@ -193,6 +207,9 @@ class Launcher:
 def _checked(options: Mapping[str, Any], accepted: runopts) -> dict[str, Any]:
     """As TorchX's scheduler takes them; ``time = 5`` is "5". Raises InputError on a name or a type that it does not."""
     known = {name: option.opt_type for name, option in accepted}
+    for name, option in accepted:
+        if option.is_required and name not in options:
+            raise InputError(f"study: train.options.{name}: not given; accepted: {option.help}")
     checked = {}
     for name, value in options.items():
         if name not in known:

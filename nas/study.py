@@ -147,6 +147,8 @@ class Train(_Table):
     cpus: int = Field(1, ge=1)  # cpus, gpus, memory_mb: what a cluster is asked for, for each training
     gpus: int = Field(0, ge=0)
     memory_mb: int = Field(4096, ge=1)
+    image: str = ""  # of containers, for the schedulers that use them; hwnas is installed in it
+    mounts: list[str] = []  # what such a container sees of the outside: "type=bind,src=/runs,dst=/runs"
     options: dict[
         str, str | int | bool | list[str]
     ] = {}  # TorchX's of that scheduler: partition, time, image_repo, ...

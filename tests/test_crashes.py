@@ -23,8 +23,9 @@ from nas.folder import RunFolder, TrialFolder
 from nas.generators import Limit, Objective
 from nas.jobs import Jobs
 from nas.journal import Journal, Trial
+from nas.plan import Plan
 from nas.proposals import Proposal
-from nas.search import Plan, Search
+from nas.search import Search
 from nas.study import Study
 from profiles.errors import MeasurementError, TrialError
 from profiles.store import Store
