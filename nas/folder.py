@@ -113,7 +113,9 @@ class TrialFolder:
 def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold the folder while a search runs. The lock dies with its process, however that ends.
 
-    ``shared``: beside others that share it, each a controller of the same study. Raises InputError where another search holds it (naming it), or the folder cannot be written; UnavailableError where
+    ``shared``: beside others that share it, each a controller of the same study.
+
+    Raises InputError where another search holds it (naming it), or the folder cannot be written; UnavailableError where
     the disk is full.
     """
     try:

@@ -38,7 +38,7 @@ class Database:
         self._given_up = False  # once it was waited for in vain: what follows is to end soon
         try:
             self._engine = sa.create_engine(address)
-        except sa.exc.ArgumentError:
+        except (sa.exc.ArgumentError, ValueError):
             raise InputError(
                 f"--store: given {self.name}; accepted: a file, or a SQLAlchemy URL such as {_EXAMPLE}"
             ) from None
@@ -53,9 +53,14 @@ class Database:
             raise InputError(f"{self.name}: {error}") from None
 
     @property
+    def kind(self) -> str:
+        """As SQLAlchemy calls it: sqlite, postgresql, ..."""
+        return self._engine.dialect.name
+
+    @property
     def served(self) -> bool:
         """By a server that several machines reach; not so a file, which takes one writer at a time."""
-        return self._engine.dialect.name != "sqlite"
+        return self.kind != "sqlite"
 
     def close(self) -> None:
         self._engine.dispose()
@@ -124,17 +129,19 @@ _EXAMPLE = "postgresql+psycopg://user@host/database"
 
 def shown(url: str) -> str:
     """A URL without its password, which must be in no message, file or log."""
-    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url))
 
 
 def without_password(url: str) -> tuple[str, str | None]:
     """The URL as it may be written down, and the password that was in it."""
     try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+        given = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
         return shown(url), None
-    password = None if parsed.password is None else str(parsed.password)
-    return parsed.set(password=None).render_as_string(hide_password=False), password
+    query = {key: value for key, value in given.query.items() if key != "password"}
+    plain = sa.URL.create(given.drivername, given.username, None, given.host, given.port, given.database, query)
+    password = given.password or given.query.get("password")
+    return plain.render_as_string(hide_password=False), None if password is None else str(password)
 
 
 def _lost(error: sa.exc.DBAPIError) -> bool:

@@ -1,8 +1,8 @@
-"""The tables of a store. A change here needs a step in ``profiles.migrations`` and the new ``VERSION``; a test holds the
-two together.
+"""The tables of a store. A change here needs a step in ``profiles.migrations`` and the new ``VERSION``; a test holds
+the two together.
 
-Rows are only ever added, but for ``controllers``. Each carries a random ``token``: a row whose commit was not confirmed,
-since the connection was lost, is not added twice.
+Rows are only ever added, but for ``controllers``. Each carries a random ``token``: a row whose commit was not
+confirmed, since the connection was lost, is not added twice.
 """
 
 from __future__ import annotations

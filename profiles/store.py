@@ -208,6 +208,16 @@ class Store:
         times = self.reference_times(clock)
         return float(np.median(times)) if len(times) == REFERENCE_COUNT else None
 
+    def size_mb(self) -> float | None:
+        """On the database's disk; ``None`` where it does not say."""
+        asked = {
+            "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+            "postgresql": "SELECT pg_database_size(current_database())",
+        }.get(self._database.kind)
+        if asked is None:
+            return None
+        return self._database.run(lambda connection: int(connection.execute(sa.text(asked)).scalar_one())) / 1e6
+
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         return self._database.run(lambda connection: connection.execute(query).all())
 
