@@ -13,7 +13,8 @@ from benchmarks.tables import duration
 from nas.folder import RunFolder
 from nas.journal import Listener
 from nas.own_process import run_module
-from nas.study import Study, load_study
+from nas.study import Study
+from nas.study_file import load_study
 from profiles.database import without_password
 from profiles.errors import InputError, MeasurementError, NothingFits, UnavailableError
 

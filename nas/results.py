@@ -15,7 +15,8 @@ from nas.folder import RunFolder
 from nas.generators import Limit, Objective
 from nas.journal import BASELINE, Trial, trials_of
 from nas.run_store import open_store
-from nas.study import Study, load_study
+from nas.study import Study
+from nas.study_file import load_study
 from profiles import files
 from profiles.errors import InputError
 from profiles.store import Event

@@ -34,7 +34,8 @@ from nas.results import Results, plan_of, results_of, write_results
 from nas.search import Search
 from nas.spaces import find_space
 from nas.steps import Candidates
-from nas.study import Study, Train, write_study
+from nas.study import Study, Train
+from nas.study_file import write_study
 from nas.training.table import read_table
 from profiles.errors import Interrupted, MeasurementError, NothingFits, UnavailableError
 

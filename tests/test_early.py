@@ -21,7 +21,8 @@ from nas.plan import Plan
 from nas.proposals import Proposals, result_of
 from nas.search import Search
 from nas.spaces import find_space
-from nas.study import Study, load_study, parameters_of
+from nas.study import Study, parameters_of
+from nas.study_file import load_study
 from nas.training.table import Table, read_table
 from profiles import files
 from profiles.store import Store

@@ -57,28 +57,29 @@ max = 1000
 FLEET = """
 [devices.null]
 transport = "null"
-time_ms = 0
+time_ms = {time_ms}
 [targets.null]
 device = "null"
 engine = "null"
 """
 
 
-def write_study(folder: Path) -> Path:
-    """``null.toml`` and what it names; ``fleet.toml`` beside it."""
+def write_study(folder: Path, time_ms: float = 0) -> Path:
+    """``null.toml`` and what it names; ``fleet.toml`` beside it, whose device takes ``time_ms`` for a request."""
     rows = [f"{a},{b},{c},{(a * 7 + b * 3 + c) % 97}" for a, b, c in itertools.product(range(1, 26), repeat=3)]
     (folder / "null.csv").write_text("\n".join(["a,b,c,score", *rows]) + "\n")
     (folder / "null_space.py").write_text(SPACE)
-    (folder / "fleet.toml").write_text(FLEET)
+    (folder / "fleet.toml").write_text(FLEET.format(time_ms=time_ms))
     (folder / "null.toml").write_text(STUDY)
     return folder / "null.toml"
 
 
-def start(folder: Path, arguments: Sequence[str], module: str = "benchmarks.cli") -> subprocess.Popen[str]:
-    """``hwnas search null.toml`` with ``arguments``, in ``folder``; its stderr is a pipe."""
+def start(folder: Path, arguments: Sequence[str], log: str) -> subprocess.Popen[bytes]:
+    """``hwnas search null.toml`` with ``arguments``, in ``folder``; its stderr goes to the file ``log`` there."""
     here = str(Path(__file__).resolve().parents[2])
-    command = [sys.executable, "-m", module, "search", "null.toml", "--fleet", "fleet.toml", "--no-report", *arguments]
+    command = [sys.executable, "-m", "benchmarks.cli", "search", "null.toml", "--fleet", "fleet.toml", "--no-report"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([here, str(folder)])}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    with (folder / log).open("ab") as file:
+        return subprocess.Popen(
+            [*command, *arguments], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=file
+        )

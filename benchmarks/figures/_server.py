@@ -1,4 +1,4 @@
-"""A PostgreSQL server for as long as a figure needs one: that of tests/systems/postgres.sh."""
+"""A PostgreSQL server for as long as a figure, or a test, needs one: that of tests/systems/postgres.sh."""
 
 from __future__ import annotations
 
@@ -17,20 +17,43 @@ from profiles.errors import UnavailableError
 _SCRIPT = Path(__file__).resolve().parents[2] / "tests" / "systems" / "postgres.sh"
 
 
-@contextmanager
-def postgres() -> Iterator[str]:
-    """Its URL. Raises UnavailableError where none can be had."""
-    if os.getuid() != 0 or not shutil.which("apt-get"):
-        raise UnavailableError("PostgreSQL: needs root and Debian's packages")
-    with tempfile.TemporaryDirectory(prefix="hwnas-postgres-") as scratch:
-        folder = Path(scratch)
-        folder.chmod(0o755)
+class Server:
+    """In ``folder``, on a port of its own; ``url`` holds its password."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
-        subprocess.run([_SCRIPT, "start", folder, str(port)], check=True)
+            self._port = found.getsockname()[1]
+        self.start()
+        self.password = (folder / "password").read_text().strip()
+        self.url = f"postgresql+psycopg://hwnas:{quote(self.password, safe='')}@127.0.0.1:{self._port}/hwnas"
+
+    def start(self) -> None:
+        subprocess.run([_SCRIPT, "start", self._folder, str(self._port)], check=True)
+
+    def kill(self) -> None:
+        """As the kernel would, or a power cut."""
+        subprocess.run([_SCRIPT, "kill", self._folder], check=True)
+
+    def stop(self) -> None:
+        subprocess.run([_SCRIPT, "stop", self._folder], check=False)
+
+
+def lacking() -> str | None:
+    """What keeps this machine from a server."""
+    return None if os.getuid() == 0 and shutil.which("apt-get") else "needs root and Debian's packages"
+
+
+@contextmanager
+def postgres() -> Iterator[Server]:
+    """Raises UnavailableError where none can be had."""
+    if reason := lacking():
+        raise UnavailableError(f"PostgreSQL: {reason}")
+    with tempfile.TemporaryDirectory(prefix="hwnas-postgres-") as scratch:
+        Path(scratch).chmod(0o755)  # the user postgres has to reach it
+        server = Server(Path(scratch))
         try:
-            password = (folder / "password").read_text().strip()
-            yield f"postgresql+psycopg://hwnas:{quote(password, safe='')}@127.0.0.1:{port}/hwnas"
+            yield server
         finally:
-            subprocess.run([_SCRIPT, "stop", folder], check=False)
+            server.stop()

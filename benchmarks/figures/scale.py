@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import _null
-from benchmarks.figures._server import postgres
+from benchmarks.figures._server import Server, postgres
 from devices.fleet import load_fleet
 from nas.results import read_results
-from nas.study import load_study
+from nas.study_file import load_study
 from profiles.errors import Interrupted, UnavailableError
 from profiles.records import Profile
 from profiles.store import Store
@@ -54,8 +54,8 @@ def take(minutes: float | None = None) -> list[str]:
     if not samples or samples[-1]["to"] < TRIALS:
         return [*lines, "", "Not all of it: the same command goes on."]
     try:
-        with postgres() as url:
-            return [*lines, "", *_two(url), "", *_stores(url)]
+        with postgres() as server:
+            return [*lines, "", *_two(server), "", *_stores(server.url)]
     except UnavailableError as error:
         return [*lines, "", f"Without PostgreSQL ({error}):", "", *_stores(None)]
 
@@ -95,19 +95,19 @@ def _search(until: float | None) -> list[dict[str, float]]:
     return [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
 
 
-def _two(url: str) -> list[str]:
+def _two(server: Server) -> list[str]:
     """Two controllers of one study, whose events lie in PostgreSQL."""
     with tempfile.TemporaryDirectory(prefix="hwnas-") as scratch:
         folder = Path(scratch)
         _null.write_study(folder)
-        options = ["--resume", "--trials", str(2 * TOGETHER), "--store", url]
+        options = ["--resume", "--trials", str(2 * TOGETHER), "--store", server.url]
         begun = time.monotonic()
-        both = [_null.start(folder, options) for _ in range(2)]
-        told = [process.communicate()[1] for process in both]
+        both = [_null.start(folder, options, log) for log in ("one", "other")]
+        codes = [process.wait() for process in both]
         wall_s = time.monotonic() - begun
-        if any(process.returncode for process in both):
-            raise UnavailableError(f"a controller failed: {' '.join(told)[-500:]}")
-        os.environ["PGPASSWORD"] = _password(url)
+        if any(codes):
+            raise UnavailableError(f"a controller failed: {(folder / 'one').read_text()[-500:]}")
+        os.environ["PGPASSWORD"] = server.password
         sys.path.append(str(folder))
         results = read_results(folder / "runs" / "null")
     kinds = Counter((event.trial, event.kind) for event in results.events if event.trial is not None)
@@ -170,9 +170,3 @@ def _ms(call: Any) -> float:
 def _memory_mb() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def _password(url: str) -> str:
-    from profiles.database import without_password
-
-    return without_password(url)[1] or ""
