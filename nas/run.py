@@ -69,6 +69,7 @@ def run_study(
         checks.meters(study, fleet)
         targets = {name: fleet.target(name) for name in study.targets}
         launcher = launcher_of(study.train)
+        launcher.check()
         space = find_space(study.full_space)
         table = read_table(Path(study.train.table), space, study.trained_metrics) if study.train.table else None
         if study.baseline is not None and study.baseline.onnx is not None and not folder.trial(0).trained.exists():

@@ -11,7 +11,7 @@ import yaml
 
 from nas.launcher import Launcher
 from nas.study import Train
-from profiles.errors import InputError
+from profiles.errors import InputError, UnavailableError
 
 TRIAL = Path("/runs/digits/trials/3")
 ASKED: dict[str, Any] = {"cpu": 2, "gpu": 1, "memory_mb": 8000, "threads": 2, "image": "lab/hwnas:1"}
@@ -97,7 +97,6 @@ def test_kubernetes(tmp_path: Path) -> None:
 
 
 def test_aws_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("boto3")
     monkeypatch.setattr("getpass.getuser", lambda: "ann")
     found = yaml.safe_load(request("aws_batch", {"queue": "gpu"}, ["type=bind,src=/mnt/efs/runs,dst=/runs"]))
     environment = {
@@ -176,10 +175,17 @@ def test_slurm(tmp_path: Path) -> None:
 def test_what_is_lacking_is_said_before_anything_starts(
     scheduler: str, options: dict[str, Any], image: str, message: str
 ) -> None:
-    for package in ("kubernetes", "boto3"):
-        pytest.importorskip(package)
     with pytest.raises(InputError, match=message):
         Launcher(scheduler, options, image=image)
+
+
+def test_a_missing_package_is_one_line_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.launcher.find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match=r"aws_batch needs the package boto3: pip install 'hwnas\[aws\]'"):
+        Launcher("aws_batch", {"queue": "q"}, image="i").check()
+    with pytest.raises(UnavailableError, match=r"kubernetes needs the package kubernetes: pip install 'hwnas"):
+        request("kubernetes", {"queue": "q"}, [])
+    Launcher().check()
 
 
 def test_a_study_says_which_image_and_what_it_sees() -> None:
