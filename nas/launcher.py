@@ -56,7 +56,7 @@ class Launcher:
         logging.getLogger("torchx").setLevel(logging.ERROR)
         slurm_scheduler.SLURM_JOB_DIRS = os.devnull  # its index of log files, which it keeps in the current folder
         self.scheduler = scheduler
-        self._resources = resources
+        self._resources = {"python": "python"} | resources if resources.get("image") else resources
         self._runner = Runner(_SESSION, factories)
         self._gone: dict[str, float] = {}  # handle -> when it was first seen to have ended
         self._asked: dict[str, tuple[float, Word | None]] = {}  # handle -> when, and the answer
@@ -105,7 +105,6 @@ class Launcher:
             die_with=os.getpid() if self.local else 0,
             ticket=ticket,
             visible_gpu=gpu,
-            **({"python": "python"} if self._resources.get("image") else {}),
             **self._resources,
         )
         options = self._options

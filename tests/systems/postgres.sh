@@ -38,8 +38,13 @@ start)
         program initdb -D "$dir/data" -U hwnas -A scram-sha-256 --pwfile="$dir/password" -E UTF8 --no-locale >"$dir/initdb.log"
         ((EUID != 0)) || chown postgres "$dir/initdb.log"
     fi
-    program pg_ctl start -w -t 60 -s -D "$dir/data" -l "$dir/server.log" \
-        -o "-p $port -k $dir -c listen_addresses=127.0.0.1 -c shared_buffers=32MB"
+    # After a kill, what is left of the old server ends by itself, and until then no other can start here.
+    tries=20
+    until program pg_ctl start -w -t 60 -s -D "$dir/data" -l "$dir/server.log" \
+        -o "-p $port -k $dir -c listen_addresses=127.0.0.1 -c shared_buffers=32MB" 2>"$dir/start.log"; do
+        ((--tries)) || { cat "$dir/start.log" "$dir/server.log" >&2; exit 1; }
+        sleep 0.5
+    done
     export PGPASSWORD
     PGPASSWORD=$(cat "$dir/password")
     program psql -h 127.0.0.1 -p "$port" -U hwnas -d postgres -Atqc \
@@ -50,6 +55,7 @@ kill)
     server=$(head -n 1 "$dir/data/postmaster.pid")
     # shellcheck disable=SC2046
     kill -KILL "$server" $(pgrep -P "$server") 2>/dev/null || true
+    rm -f "$dir/data/postmaster.pid"  # its number may be a zombie's for a while, which the next start takes for a server
     ;;
 stop)
     program pg_ctl stop -s -w -m fast -D "$dir/data"
