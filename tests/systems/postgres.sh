@@ -41,7 +41,7 @@ start)
     # After a kill, what is left of the old server ends by itself, and until then no other can start here.
     tries=20
     until program pg_ctl start -w -t 60 -s -D "$dir/data" -l "$dir/server.log" \
-        -o "-p $port -k $dir -c listen_addresses=127.0.0.1 -c shared_buffers=32MB" 2>"$dir/start.log"; do
+        -o "-p $port -c unix_socket_directories= -c listen_addresses=127.0.0.1 -c shared_buffers=32MB" 2>"$dir/start.log"; do
         ((--tries)) || { cat "$dir/start.log" "$dir/server.log" >&2; exit 1; }
         sleep 0.5
     done
