@@ -56,7 +56,8 @@ class Launcher:
         logging.getLogger("torchx").setLevel(logging.ERROR)
         slurm_scheduler.SLURM_JOB_DIRS = os.devnull  # its index of log files, which it keeps in the current folder
         self.scheduler = scheduler
-        self._resources = {"python": "python"} | resources if resources.get("image") else resources
+        inside: dict[str, Any] = {"python": "python"} if resources.get("image") else {}
+        self._resources = inside | resources
         self._runner = Runner(_SESSION, factories)
         self._gone: dict[str, float] = {}  # handle -> when it was first seen to have ended
         self._asked: dict[str, tuple[float, Word | None]] = {}  # handle -> when, and the answer
