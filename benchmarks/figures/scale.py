@@ -1,8 +1,8 @@
 """How far one controller, several of them, and a store go: a null trainer, null devices, tiny networks.
 
-    python -m benchmarks.bench scale --minutes 9
+    python -m benchmarks.bench scale --minutes 6
 
-10,000 trials take some 15 minutes; the next call goes on with them (``runs/scale``). The rest takes two minutes.
+10,000 trials take some 15 minutes; the next call goes on with them (``runs/scale``). The rest takes two minutes more.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def take(minutes: float | None = None) -> list[str]:
             f"| {sample['memory_mb']:.0f} MB |"
         )
     if not samples or samples[-1]["to"] < TRIALS:
-        return [*lines, "", "Not all of it: the same command goes on."]
+        lines += ["", f"**Not yet all {TRIALS:,}**: the same command goes on."]
     try:
         with postgres() as server:
             return [*lines, "", *_two(server), "", *_stores(server.url)]
