@@ -133,7 +133,7 @@ def test_two_controllers_one_of_them_killed_and_the_server_too(
     for index in range(trials):
         assert [kinds[index, kind] for kind in ("proposed", "profiled", "completed")] == [1, 1, 1]
     assert [event.seq for event in results.events] == list(range(1, len(results.events) + 1))
-    assert sum(event.kind == "finished" for event in results.events) == 1
+    assert any(event.kind == "finished" for event in results.events)
 
 
 def test_profiles_of_the_command_line_go_there_too(postgres: Server, tmp_path: Path) -> None:
