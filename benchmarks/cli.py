@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from profiles.errors import HwnasError, InputError
+from profiles.urls import shown
 
 app = typer.Typer(
     name="hwnas",
@@ -298,8 +299,10 @@ def add_device(
 def main() -> None:
     """The console script. Errors of ours are one line on stderr."""
     sys.path.append(os.getcwd())  # for spaces and data sets of one's own, as in the training jobs
+    arguments = sys.argv[1:]
+    sys.argv[1:] = map(shown, arguments)  # profiles keep the command that took them
     try:
-        app(prog_name="hwnas")
+        app(arguments, prog_name="hwnas")
     except HwnasError as error:
         if _state["debug"]:
             raise

@@ -9,7 +9,7 @@ in the trial's folder say what was finished. ``trials_of`` is a pure function of
     completed     {metrics, seconds}            failed    {step, reason}
     early_stopped {reason, step, steps, hoped}  (steps: of a whole training; hoped: the best to be expected)
     fell_back     {reason}                      confirmed {metrics, sems, reason}
-    taken_over    {}                            confirming {}
+    taken_over    {}                            closing   {}
     interrupted / finished {reason}             account   {...}
 
 **Several controllers** on one study write one list. An event takes the place after the last one that its writer has

@@ -210,12 +210,12 @@ def _my_turn(journal: Journal, presence: Presence) -> bool:
     """Of several controllers one confirms the front, another one if it is gone. False: the front was confirmed."""
     begun = max(event.seq for kind in ("started", "resumed") if (event := journal.last(kind)) is not None)
     while True:
-        confirming, finished = journal.last("confirming"), journal.last("finished")
+        closing, finished = journal.last("closing"), journal.last("finished")
         if finished is not None and finished.seq > begun:
             return False
-        taken = confirming is not None and confirming.seq > (finished.seq if finished is not None else 0)
-        if not taken or (confirming is not None and presence.gone(confirming.data["by"])):
-            if journal.append_now("confirming"):
+        taken = closing is not None and closing.seq > (finished.seq if finished is not None else 0)
+        if not taken or (closing is not None and presence.gone(closing.data["by"])):
+            if journal.append_now("closing"):
                 return True
             continue
         journal.notify("tick")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 
 from profiles.errors import InputError, UnavailableError
 from profiles.migrations import bring_up_to_date
+from profiles.urls import shown
 
 PATIENCE_S = 300.0  # how long a server that was there once is waited for
 _PAUSES_S = (0.1, 2.0)  # the first, and the longest
@@ -125,11 +125,6 @@ class Database:
 
 
 _EXAMPLE = "postgresql+psycopg://user@host/database"
-
-
-def shown(url: str) -> str:
-    """A URL without its password, which must be in no message, file or log."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url))
 
 
 def without_password(url: str) -> tuple[str, str | None]:

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from profiles.database import Database, NotUnique, shown, without_password
+from profiles.database import Database, NotUnique, without_password
 from profiles.errors import InputError, UnavailableError
 from profiles.migrations import VERSION_TABLE
 from profiles.schema import VERSION, events, metadata
 from profiles.store import Store
+from profiles.urls import shown
 
 # What the first hwnas wrote, before stores had a version.
 VERSION_1 = """
