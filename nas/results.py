@@ -115,7 +115,7 @@ def plan_of(study: Study, events: Sequence[Event]) -> tuple[tuple[Objective, ...
 
 
 def account_of(results: Results) -> dict[str, float]:
-    """Seconds by kind over all sessions of the run, of all its controllers, and what measuring first saved; see docs for each key."""
+    """Seconds by kind over all sessions and controllers of a run, and what measuring first saved; see docs for each."""
     kept = [event.data for event in results.events if event.kind == "account"]
     total = accounts.add([{key: seconds for key, seconds in data.items() if key != "by"} for data in kept])
     trained = [trial.train_s for trial in results.trials if trial.train_s is not None]
