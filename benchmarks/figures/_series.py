@@ -1,6 +1,6 @@
 """Record the series of ``benchmarks/tables/series.csv``, which the tests of change points read.
 
-python -m benchmarks.figures._series       some 4 minutes
+python -m benchmarks.figures._series       some 3 minutes
 
 Three networks, of 20, 21 and 22 equal layers, are profiled side by side again and again, first as the machine is, then
 with a busy process that comes and goes. A series is put together from these figures: "step up" has those of the first
@@ -30,9 +30,9 @@ from profiles.files import write_text
 from profiles.records import Profile
 
 FILE = Path(__file__).resolve().parent.parent / "tables" / "series.csv"
-NIGHTS = 30
+NIGHTS = 24
 LAYERS = (20, 21, 22)
-PLAN = Plan(processes=3, groups=2, block_ms=10.0, memory=False)
+PLAN = Plan(processes=2, groups=2, block_ms=8.0, warm_up_ms=10.0, memory=False)
 
 Night = tuple[float, float]  # log of the ratio to calibration, its standard error
 Row = tuple[Night, str, str]  # and the environment, and how it was made
@@ -41,7 +41,7 @@ Row = tuple[Night, str, str]  # and the environment, and how it was made
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = [_nets.stack(Path(folder) / f"{n}.onnx", layers=n, channels=16, side=12) for n in LAYERS]
-        quiet, loaded = _nights(models, loaded=False), _nights(models, loaded=True)
+        quiet, loaded = _nights(models, loaded=False), _nights(models[::2], loaded=True)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["series", "night", "environment", "log_ratio", "sem", "made"])
@@ -72,17 +72,17 @@ def _series(quiet: Sequence[Sequence[Night]], loaded: Sequence[Sequence[Night]])
     a, b, c = quiet
     generator = np.random.default_rng(0)
     yield "none", _measured(a)
-    yield "step up", _measured([*a[:18], *b[18:]])
-    yield "step down", _measured([*b[:12], *a[12:]])
-    yield "two steps", _measured([*a[:10], *b[10:20], *c[20:]])
-    yield "level back to normal", _measured([*a[:10], *b[10:20], *a[20:]])
-    yield "noisy step", _measured([*loaded[0][:15], *loaded[2][15:]])
+    yield "step up", _measured([*a[:14], *b[14:]])
+    yield "step down", _measured([*b[:10], *a[10:]])
+    yield "two steps", _measured([*a[:8], *b[8:16], *c[16:]])
+    yield "level back to normal", _measured([*a[:8], *b[8:16], *a[16:]])
+    yield "noisy step", _measured([*loaded[0][:12], *loaded[1][12:]])
     yield "short", _measured([*a[:4], *b[4:9]])
-    environments = ["old"] * 15 + ["new"] * 15
-    yield "fingerprint change", [(n, e, "measured") for n, e in zip([*a[:15], *b[15:]], environments, strict=True)]
+    environments = ["old"] * 12 + ["new"] * 12
+    yield "fingerprint change", [(n, e, "measured") for n, e in zip([*a[:12], *b[12:]], environments, strict=True)]
     yield "drift", [((v + 0.003 * i, s), "one", "0.3 % a night added") for i, (v, s) in enumerate(a)]
     spoilt = [((v + 0.2 + 0.1 * generator.random(), s), "one", "20 to 30 % added") for v, s in a]
-    chosen = set(generator.choice(NIGHTS, size=5, replace=False).tolist())
+    chosen = set(generator.choice(NIGHTS, size=4, replace=False).tolist())
     yield "outliers", [spoilt[i] if i in chosen else row for i, row in enumerate(_measured(a))]
 
 
