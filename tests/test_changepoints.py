@@ -19,11 +19,11 @@ LAYER = math.log(21 / 20)  # what one more layer of twenty costs, nearly: the re
 # series -> (night, layers before, layers after) of each change; a night is the first one after the change
 CHANGES = {
     "none": [],
-    "step up": [(14, 20, 21)],
-    "step down": [(10, 21, 20)],
-    "two steps": [(8, 20, 21), (16, 21, 22)],
-    "level back to normal": [(8, 20, 21), (16, 21, 20)],
-    "noisy step": [(12, 20, 22)],
+    "step up": [(9, 20, 21)],
+    "step down": [(7, 21, 20)],
+    "two steps": [(5, 20, 21), (10, 21, 22)],
+    "level back to normal": [(5, 20, 21), (10, 21, 20)],
+    "noisy step": [(8, 20, 22)],
     "short": [],
     "fingerprint change": [],
     "drift": [],
@@ -60,7 +60,7 @@ def test_change_points_of_the_recorded_series(recorded: dict[str, list[dict[str,
 
 def test_the_fingerprint_change_would_be_a_step_in_one_series(recorded: dict[str, list[dict[str, str]]]) -> None:
     series = [float(row["log_ratio"]) for row in recorded["fingerprint change"]]
-    assert [one.index for one in change_points(series)] == [12]
+    assert [one.index for one in change_points(series)] == [8]
 
 
 def test_a_step_without_noise_is_where_it_is() -> None:
