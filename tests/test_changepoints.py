@@ -58,7 +58,8 @@ def test_change_points_of_the_recorded_series(recorded: dict[str, list[dict[str,
 
 def test_the_fingerprint_change_would_be_a_step_in_one_series(recorded: dict[str, list[dict[str, str]]]) -> None:
     series = [float(row["log_ratio"]) for row in recorded["fingerprint change"]]
-    assert [one.index for one in change_points(series)] == [8]
+    (one,) = change_points(series)
+    assert abs(one.index - 8) <= 1
 
 
 def test_a_step_without_noise_is_where_it_is() -> None:
