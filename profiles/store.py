@@ -154,7 +154,7 @@ class Store:
         study: str | None = None,
         raw: bool = True,
     ) -> list[Profile]:
-        """Oldest first. ``raw=False`` leaves out the single times, without which reading is some 20 times faster."""
+        """Oldest first. ``raw=False`` leaves out the single times, most of a record, without unpacking them."""
         query = sa.select(_profiles.c.record).order_by(_profiles.c.id)
         if model is not None:
             query = query.where(_profiles.c.model == model)

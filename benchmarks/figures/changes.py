@@ -20,7 +20,7 @@ def take() -> list[str]:
         "# Change points: false alarms and power",
         "",
         f"Share of {SERIES} simulated series of so many points with any change point, where there is none. The noise",
-        f"is {100 * NOISE:g} % of the level, as large as the floor, the worst case: steadier series alarm less.",
+        f"is {100 * NOISE:g} % of the level, as large as the floor; steadier series alarm less.",
         "",
         f"| series | {' | '.join(f'{length} points' for length in LENGTHS)} |",
         f"|---|{'---|' * len(LENGTHS)}",
