@@ -133,7 +133,7 @@ def size(work: Work) -> Answered:
 def accuracy(work: Work) -> Answered:
     """Raises MeasurementError where the model is of no search or its data is not for classification."""
     from nas import data
-    from nas.study import load_study
+    from nas.study_file import load_study
     from nas.training.score import score
 
     if work.run is None:
