@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from benchmarks import cli_history, cli_nightly
+from benchmarks.cli_options import Fleet, Json, Set, StoreUrl, overrides_of, pair_of
 from profiles.errors import HwnasError, InputError
 
 app = typer.Typer(
@@ -28,10 +30,10 @@ devices = typer.Typer(
     no_args_is_help=True, help="The devices of a fleet file: what there is, what it can do, new ones."
 )
 app.add_typer(devices, name="devices")
-
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a TOML key (repeatable).")]
-Fleet = Annotated[Path | None, typer.Option("--fleet", help="Fleet file; without it there is the target `local`.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+app.command()(cli_nightly.nightly)
+app.add_typer(cli_nightly.baseline, name="baseline")
+app.command()(cli_history.history)
+app.command()(cli_history.bisect)
 
 
 @app.callback()
@@ -66,7 +68,7 @@ def search(
     """Search a space on measured hardware: hwnas search studies/digits.toml"""
     from benchmarks.search import run
 
-    overrides = _overrides(set_)
+    overrides = overrides_of(set_)
     if trials is not None:
         overrides["budget.trials"] = str(trials)
     if seed is not None:
@@ -75,10 +77,6 @@ def search(
 
 
 Target = Annotated[list[str] | None, typer.Option("--target", help="A target of the fleet (repeatable).")]
-StoreUrl = Annotated[
-    str | None,
-    typer.Option("--store", metavar="URL", help="Where results are kept; default hwnas.db beside the fleet file."),
-]
 Shape = Annotated[
     list[str] | None,
     typer.Option("--shape", metavar="NAME=SIZES", help="Shape of an input, as input=1x3x224x224 (repeatable)."),
@@ -350,26 +348,15 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _overrides(pairs: list[str] | None) -> dict[str, str]:
-    return dict(_pair("--set", pair, "KEY=VALUE") for pair in pairs or [])
-
-
 def _bounds(option: str, pairs: list[str] | None) -> dict[str, float]:
     bounds = {}
     for pair in pairs or []:
-        metric, text = _pair(option, pair, "METRIC=BOUND")
+        metric, text = pair_of(option, pair, "METRIC=BOUND")
         try:
             bounds[metric] = float(text)
         except ValueError:
             raise InputError(f"{option} {pair}: given {text!r}; accepted: a number") from None
     return bounds
-
-
-def _pair(option: str, text: str, form: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise InputError(f"{option}: given {text!r}; accepted: {form}")
-    return key, value
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from benchmarks import report_conditions as conditions
 from benchmarks import report_figures as figures
 from benchmarks import report_front as front
 from benchmarks import report_tables as tables
+from benchmarks.page_file import render
 from benchmarks.report_beside import Beside, beside
 from benchmarks.report_plot import Point
 from benchmarks.report_words import label

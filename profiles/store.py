@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 REFERENCE_COUNT = 20  # records of a fingerprint after which its calibration reference is fixed
 
+_TIMES = b', "blocks": [['  # in a record's JSON; what has no raw times has "blocks": []
+_PIECE = 1 << 14  # bytes
+
 _schema = sa.MetaData()
 
 _profiles = sa.Table(
@@ -161,10 +164,18 @@ class Store:
             connection.execute(_profiles.insert().values(row))
 
     def profiles(
-        self, *, digest: str | None = None, target: str | None = None, study: str | None = None
+        self,
+        *,
+        model: str | None = None,
+        digest: str | None = None,
+        target: str | None = None,
+        study: str | None = None,
+        raw: bool = True,
     ) -> list[Profile]:
-        """Oldest first, raw times included."""
+        """Oldest first. ``raw=False`` leaves out the single times, without which reading is some 20 times faster."""
         query = sa.select(_profiles.c.record).order_by(_profiles.c.id)
+        if model is not None:
+            query = query.where(_profiles.c.model == model)
         if digest is not None:
             query = query.where(_profiles.c.digest == digest)
         if target is not None:
@@ -172,8 +183,15 @@ class Store:
         if study is not None:
             query = query.where(_profiles.c.study == study)
         with self._begin() as connection:
-            records = connection.execute(query).scalars().all()
-        return [Profile.from_dict(json.loads(zlib.decompress(record))) for record in records]
+            read = _whole if raw else _without_times
+            return [Profile.from_dict(read(record)) for record in connection.execute(query).scalars()]
+
+    def models(self) -> list[tuple[str, str, str]]:
+        """(model, digest, target) of whatever was profiled, each once, sorted."""
+        columns = (_profiles.c.model, _profiles.c.digest, _profiles.c.target)
+        with self._begin() as connection:
+            rows = connection.execute(sa.select(*columns).distinct().order_by(*columns))
+            return [(row.model, row.digest, row.target) for row in rows]
 
     def measured(self, study: str) -> list[tuple[str, str, str]]:
         """(model, digest, target) of each profile of a study, oldest first."""
@@ -242,6 +260,23 @@ class Store:
                 yield connection
         except sa.exc.DBAPIError as error:
             raise UnavailableError(f"{self.url}: {error.orig}") from error
+
+
+def _whole(record: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(zlib.decompress(record))
+    return found
+
+
+def _without_times(record: bytes) -> dict[str, Any]:
+    """The raw times stand last and are nearly all of a record: they are not even unpacked."""
+    unpacking = zlib.decompressobj()
+    text = piece = unpacking.decompress(record, _PIECE)
+    while piece and _TIMES not in text:
+        piece = unpacking.decompress(unpacking.unconsumed_tail, _PIECE)
+        text += piece
+    head, marker, _ = text.partition(_TIMES)
+    found: dict[str, Any] = json.loads(head + b"}" if marker else text)
+    return found
 
 
 def _durable(connection: Any, _: object) -> None:

@@ -1,0 +1,148 @@
+"""What a model is judged against on a target: a kept file, and the environment that it ran in.
+
+The file that the target ran is copied to ``hwnas-kept/<digest>/`` beside the store, so that it can be measured beside
+its successors for years; which file in which environment counts is an event of the suite in the store, the last one of
+a model and target. Nothing is ever overwritten or removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devices import onnxfile
+from devices.measure import Job
+from profiles.errors import InputError, UnavailableError
+from profiles.store import Event, Store
+
+FOLDER = "hwnas-kept"
+KIND = "baseline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """``file``: what ran; ``origin``: the fp32 file that it was converted from, if it was. ``python``: the interpreter
+    on the device that it runs in; ``None``: the target's own. ``device``: the fingerprint there when it was kept.
+    """
+
+    model: str
+    target: str
+    digest: str
+    file: Path
+    origin: Path | None
+    python: str | None
+    device: dict[str, Any]
+    time: str
+
+    def job(self, job: Job) -> Job:
+        """To measure it as ``job`` is: the same shapes, inputs and precision. Raises UnavailableError where the file is
+        gone or is not what was kept.
+        """
+        with contextlib.suppress(InputError, OSError):
+            if onnxfile.digest(self.file) == self.digest:
+                name = f"{self.model} (baseline)"
+                kept = dataclasses.replace(job, name=name, model=self.file, reference=None, program=None)
+                return dataclasses.replace(kept, reference_model=self.origin)
+        again = "bring it back, or choose another baseline: hwnas baseline set SUITE"
+        raise UnavailableError(f"{self.file}: the kept file is missing or damaged; {again}")
+
+
+class Baselines:
+    """Those of one suite. ``folder``: see ``folder_of``; ``study``: the suite's events in the store."""
+
+    def __init__(self, store: Store, study: str, folder: Path) -> None:
+        self._store = store
+        self._study = study
+        self._folder = folder
+        self._found = _latest(store.events(study), folder)
+
+    def of(self, model: str, target: str) -> Kept | None:
+        return self._found.get((model, target))
+
+    def all(self) -> list[Kept]:
+        """In the order of models and targets' names."""
+        return [kept for _, kept in sorted(self._found.items())]
+
+    def keep(self, job: Job, target: str, device: Mapping[str, Any], python: str | None) -> Kept:
+        """``job``: as its target runs it. Durable when this returns."""
+        data = {
+            "model": job.name,
+            "target": target,
+            "digest": _copy(job.model, self._folder),
+            "suffix": job.model.suffix,
+            "origin": _copy(job.reference_model, self._folder) if job.reference_model else None,
+            "python": python,
+            "device": dict(device),
+        }
+        self._store.append(self._study, KIND, None, data)
+        self._found = _latest(self._store.events(self._study), self._folder)
+        return self._found[job.name, target]
+
+
+def folder_of(store: str | Path, fleet: Path | None) -> Path:
+    """Beside the store where that is a file, else beside the fleet file, else in the working directory."""
+    beside = store.parent if isinstance(store, Path) else fleet.parent if fleet else Path()
+    return beside / FOLDER
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two fingerprints: ["versions.onnxruntime 1.31.0 -> 1.32.0", ...]; "-" for what is absent."""
+    found = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key} {'-' if old is None else old} -> {'-' if new is None else new}")
+    return found
+
+
+def _latest(events: Iterable[Event], folder: Path) -> dict[tuple[str, str], Kept]:
+    return {(event.data["model"], event.data["target"]): _kept(event, folder) for event in events if event.kind == KIND}
+
+
+def _kept(event: Event, folder: Path) -> Kept:
+    data = event.data
+    return Kept(
+        model=data["model"],
+        target=data["target"],
+        digest=data["digest"],
+        file=_place(folder, data["digest"], data["suffix"]),
+        origin=None if data["origin"] is None else _place(folder, data["origin"], ".onnx"),
+        python=data["python"],
+        device=data["device"],
+        time=event.time,
+    )
+
+
+def _place(folder: Path, digest: str, suffix: str) -> Path:
+    return folder / digest / f"model{suffix}"
+
+
+def _copy(model: Path, folder: Path) -> str:
+    """The model's digest, once it and the files that hold its weights are there; whole or not at all."""
+    digest = onnxfile.digest(model)
+    place = _place(folder, digest, model.suffix)
+    if place.exists():
+        return digest
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
+    try:
+        shutil.copyfile(model, scratch / place.name)
+        for weights in onnxfile.external_files(model):
+            beside = scratch / weights.relative_to(model.resolve().parent)
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(weights, beside)
+        os.chmod(scratch, 0o755)
+        with contextlib.suppress(OSError):  # another run was faster: its files are the same
+            scratch.rename(place.parent)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return digest

@@ -1,0 +1,156 @@
+"""One model on one target against its baseline, on the device.
+
+A file that has not changed in an environment that has not changed is the same by identity: nothing is compared. Where
+the file is the same and the environment is another one, the two files would meet in the new one and come out equal
+whatever it does; that is not a pass, so it is not judged, unless the old environment is there to measure in
+(``--baseline-python``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks import judges
+from benchmarks.baselines import Kept, differences
+from benchmarks.judgements import OUTPUT, SIZE, Judgement
+from benchmarks.judges import Effort
+from benchmarks.suite import Entry
+from devices import measure, onnxfile
+from devices.artifact import prepare
+from devices.measure import Job
+from devices.session import Session
+from profiles.comparisons import Comparison
+from profiles.errors import HwnasError, ParityError, UnavailableError
+from profiles.records import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """``name``: the target's here, which is ``target@board`` where all boards of a pool are measured. ``python``: the
+    interpreter of the baseline's environment, where the command line names one.
+    """
+
+    entry: Entry
+    name: str
+    target: Target
+    boards: tuple[str, ...]
+    kept: Kept | None
+    python: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.entry.name, self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A pair on its device: the files that run, where, and how the environments differ.
+
+    ``base``: ``None`` where there is no baseline. ``base_target``: where the baseline has an environment of its own.
+    ``base_device``: the fingerprint of the baseline's environment; tonight's, ``device``, where there is no baseline.
+    """
+
+    job: Job
+    target: Target
+    device: dict[str, Any]
+    base_device: dict[str, Any]
+    base: Job | None = None
+    base_target: Target | None = None
+    changed: tuple[str, ...] = ()  # from the baseline's environment to tonight's
+    same_file: bool = False
+
+    @property
+    def identical(self) -> bool:
+        return self.same_file and not self.changed
+
+    @property
+    def blind(self) -> bool:
+        """The same file twice in an environment that is not the baseline's: their ratio would say nothing."""
+        return self.same_file and bool(self.changed) and self.base_target is None
+
+    @property
+    def arms(self) -> judges.Arms:
+        """Raises UnavailableError where there is no baseline."""
+        if self.base is None:
+            raise UnavailableError("there is no baseline")
+        return (self.base, self.base_target or self.target), (self.job, self.target)
+
+
+def ready(session: Session, pair: Pair) -> Ready:
+    """Raises HwnasError where the model, the device or the kept file cannot be used."""
+    if pair.entry.error is not None:
+        raise pair.entry.error
+    target = dataclasses.replace(pair.target, device=session.name)
+    job = prepare(session, pair.entry.job, target)
+    device = session.fingerprint(target)
+    here = Ready(job=job, target=target, device=device, base_device=device)
+    python = pair.python or (pair.kept.python if pair.kept else None)
+    if pair.kept is None and python is None:
+        return here
+    there = target if python is None else dataclasses.replace(target, python=python)
+    before = pair.kept.device if pair.kept and there == target else session.fingerprint(there)
+    base = pair.kept.job(job) if pair.kept else dataclasses.replace(job, name=f"{job.name} (baseline)")
+    return dataclasses.replace(
+        here,
+        base_device=before,
+        base=base,
+        base_target=there if there != target else None,
+        changed=tuple(differences(before, device)),
+        same_file=pair.kept is None or pair.kept.digest == onnxfile.digest(job.model),
+    )
+
+
+def output(session: Session, pair: Pair, here: Ready, effort: Effort) -> Judgement:
+    """Whether the output is right. It was when the baseline was kept; without a right output there is no figure.
+
+    For a model with ``same_outputs``, right is what the baseline's file computes.
+    """
+    job, one = here.job, Judgement(model=pair.entry.name, target=pair.name, metric=OUTPUT, verdict="same")
+    if pair.entry.same_outputs and here.base is not None:
+        job = dataclasses.replace(job, reference=None, reference_model=here.base.reference_model or here.base.model)
+    try:
+        measure.check(session, job, here.target, seed=effort.seed)
+    except ParityError as error:
+        if here.base is None:
+            return dataclasses.replace(one, verdict="unjudged", reason=f"{error}; not kept as a baseline")
+        return dataclasses.replace(one, verdict="regressed", reason=str(error) + _elsewhere(session, here, effort))
+    return one
+
+
+def judge(
+    session: Session, pair: Pair, here: Ready, metric: str, floor: float, effort: Effort
+) -> tuple[Judgement, Comparison | None]:
+    """One metric, with the record of its duet if there was one. What cannot be measured is "unjudged", and says why.
+
+    Raises HwnasError where the session has ended.
+    """
+    one = Judgement(model=pair.entry.name, target=pair.name, metric=metric, verdict="new", floor=floor)
+    if here.base is None:
+        return dataclasses.replace(one, reason="no baseline yet: tonight's is kept"), None
+    if here.identical:
+        return dataclasses.replace(one, verdict="same", reason="the same file in the same environment"), None
+    if here.blind and metric != SIZE:
+        how = "--baseline-python measures in one like it, hwnas baseline set accepts the new one"
+        reason = f"the environment is not the baseline's ({', '.join(here.changed)}): {how}"
+        return dataclasses.replace(one, verdict="unjudged", reason=reason), None
+    work = judges.Work(session=session, one=one, arms=here.arms, effort=effort, run=pair.entry.run)
+    try:
+        return judges.JUDGES[metric](work)
+    except HwnasError as error:
+        if session.closed:
+            raise
+        return dataclasses.replace(one, verdict="unjudged", reason=str(error)), None
+
+
+def _elsewhere(session: Session, here: Ready, effort: Effort) -> str:
+    """What the baseline's file does tonight, so that a person knows where to look."""
+    (base, target), _ = here.arms
+    try:
+        measure.check(session, base, target, seed=effort.seed)
+    except ParityError:
+        return "; that of the baseline's file is wrong tonight too: look at the environment"
+    except HwnasError:
+        return ""
+    return "; that of the baseline is right"

@@ -1,0 +1,168 @@
+"""One night: every pair of a suite measured and judged against its baseline, in the stages of ``judgements``."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks import judging, nights
+from benchmarks.baselines import Baselines
+from benchmarks.judgements import OUTPUT, STAGES, Judgement, Stage, due, exit_code, settled
+from benchmarks.judges import Effort, telling
+from benchmarks.judging import Pair, Ready
+from benchmarks.watched import Setting, on_devices
+from devices import measure, onnxfile, reference
+from devices.measure import Plan
+from devices.scheduler import Outcome
+from devices.session import OnEvent, Session
+from profiles.comparisons import Comparison
+from profiles.errors import HwnasError
+from profiles.records import Profile, digest_of
+from profiles.store import Store
+
+LONGER = 2  # times the usual, where a first look left something open and where an alarm is confirmed
+_SEEDS: dict[Stage, int] = {"first": 0, "longer": 1000, "confirm": 2000}
+
+
+def watch(
+    setting: Setting, *, max_undecided: float, seed: int = 0, on_event: OnEvent | None = None
+) -> tuple[nights.Night, list[nights.Night]]:
+    """This night, and all that have ended, oldest first. It goes on where an earlier run of it was stopped.
+
+    Every verdict, duet and profile is in the store before ``on_event`` hears of it. It is told of "night", "stage",
+    "judged" and "unprofiled" beside what the scheduler and the passes tell. Raises what the store raises.
+    """
+    start = time.monotonic()
+    with Store(setting.store) as store:
+        baselines = Baselines(store, setting.study, setting.folder)
+        pairs = setting.pairs(baselines)
+        with nights.night(store, setting.study, _plan(setting, pairs), setting.folder) as diary:
+            tell = on_event or (lambda kind, data: None)
+            tell("night", {"night": diary.night, "resumed": diary.resumed, "pairs": len(pairs)})
+            under_way = _Night(setting=setting, pairs=pairs, diary=diary, baselines=baselines, seed=seed, tell=tell)
+            try:
+                for stage in STAGES:
+                    under_way.do(stage)
+            finally:
+                for session in under_way.sessions.values():
+                    session.close()
+            judgements = settled(diary.found)
+            code, reasons = exit_code(judgements, max_undecided)
+            night = diary.end(judgements, code, reasons, time.monotonic() - start)
+        return night, nights.ended(store.events(setting.study))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """What one pair brought in one stage."""
+
+    here: Ready
+    judgements: list[Judgement]
+    comparisons: list[Comparison]
+    profile: Profile | None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Night:
+    setting: Setting
+    pairs: Sequence[Pair]
+    diary: nights.Diary
+    baselines: Baselines
+    seed: int
+    tell: OnEvent
+    sessions: dict[str, Session] = field(default_factory=dict)
+
+    def do(self, stage: Stage) -> None:
+        """What ``stage`` has to measure and an earlier run of this night has not."""
+        wanted = {pair.key: (pair, self._open(stage, pair)) for pair in self.pairs}
+        wanted = {key: one for key, one in wanted.items() if one[1] and (stage, *key) not in self.diary.done}
+        self.tell("stage", {"stage": stage, "pairs": len(wanted)})
+
+        def hear(kind: str, data: dict[str, Any]) -> None:
+            if kind == "work":
+                self.diary.judging(stage, data["key"], data["device"])
+            self.tell(kind, data)
+
+        work = [(pair, self._call(stage, pair, metrics)) for pair, metrics in wanted.values()]
+        for outcome in on_devices(self.setting, work, sessions=self.sessions, on_event=hear):
+            self._record(stage, *wanted[outcome.key], outcome)
+
+    def _open(self, stage: Stage, pair: Pair) -> list[str]:
+        if stage == "first":
+            return [OUTPUT, *self.setting.metrics(pair)]
+        return [metric for model, target, metric in due(self.diary.found, stage) if (model, target) == pair.key]
+
+    def _call(self, stage: Stage, pair: Pair, metrics: Sequence[str]) -> Callable[[Session], _Taken]:
+        """What is done with a session of the pair's device. The output comes first; where it is wrong, it is all."""
+
+        def call(session: Session) -> _Taken:
+            effort = Effort(
+                budget_s=self.setting.suite.budget_s,
+                factor=1 if stage == "first" else LONGER,
+                seed=self.seed + _SEEDS[stage],
+                meter=self.setting.fleet.meters.get(session.name),
+            )
+            here = judging.ready(session, pair)
+            judgements: list[Judgement] = []
+            comparisons: list[Comparison] = []
+            for metric in metrics:
+                if metric == OUTPUT:
+                    judgements.append(judging.output(session, pair, here, effort))
+                    if judgements[0].verdict != "same":
+                        return _Taken(here=here, judgements=judgements, comparisons=[], profile=None)
+                    continue
+                floor = self.setting.suite.floors[metric]
+                one, comparison = judging.judge(session, pair, here, metric, floor, effort)
+                judgements.append(one)
+                comparisons += [comparison] if comparison else []
+            profile = self._profile(session, here, effort) if stage == "first" else None
+            return _Taken(here=here, judgements=judgements, comparisons=comparisons, profile=profile)
+
+        return call
+
+    def _profile(self, session: Session, here: Ready, effort: Effort) -> Profile | None:
+        """For the history of the model, which needs no baseline. Where it cannot be taken, the verdicts stand."""
+        tell = telling(session)
+        plan = Plan(meter=effort.meter if "energy_mj" in self.setting.suite.metrics else None, seed=effort.seed)
+        try:
+            known_ms = reference.reference_ms(session, here.target, self.diary.store)
+            return measure.profile(session, here.job, here.target, reference_ms=known_ms, plan=plan, on_event=tell)
+        except HwnasError as error:
+            if session.closed:
+                raise
+            tell("unprofiled", {"model": here.job.name, "reason": str(error)})
+            return None
+
+    def _record(self, stage: Stage, pair: Pair, metrics: Sequence[str], outcome: Outcome) -> None:
+        """Into the store: what was measured, a first baseline, and last what was judged."""
+        taken: _Taken | None = outcome.value
+        if taken is None:
+            judgements = [_lost(pair, metric, str(outcome.error)) for metric in metrics]
+        else:
+            judgements = taken.judgements
+            for comparison in taken.comparisons:
+                self.diary.store.add_comparison(comparison)
+            if taken.profile is not None:
+                self.diary.store.add_profile(taken.profile, study=self.setting.study)
+            if pair.kept is None and judgements[0].verdict == "same":
+                job = dataclasses.replace(taken.here.job, name=pair.entry.name)
+                self.baselines.keep(job, pair.name, taken.here.base_device, pair.python)
+        known = {"device": taken.here.device, "changed": list(taken.here.changed)} if taken else {}
+        self.diary.judged(stage, pair.key, judgements, **known)
+        self.tell("judged", {"stage": stage, "pair": pair.key, "judgements": judgements})
+
+
+def _lost(pair: Pair, metric: str, reason: str) -> Judgement:
+    return Judgement(model=pair.entry.name, target=pair.name, metric=metric, verdict="unjudged", reason=reason)
+
+
+def _plan(setting: Setting, pairs: Sequence[Pair]) -> str:
+    """A digest of what a night measures: with another file or option, it is another night."""
+    files: Mapping[str, str | None] = {
+        entry.name: None if entry.error else onnxfile.digest(entry.job.model) for entry in setting.entries
+    }
+    targets = {pair.name: dataclasses.asdict(pair.target) for pair in pairs}
+    return digest_of([setting.suite.model_dump(), files, targets, setting.python])

@@ -1,0 +1,89 @@
+"""``hwnas nightly``: one night of a suite, told on stderr, as a table or JSON on stdout, and in the files asked for."""
+
+from __future__ import annotations
+
+import json as json_
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import nightly_reports as reports
+from benchmarks import nightly_words as words
+from benchmarks.judgements import OUTPUT, Judgement
+from benchmarks.measuring import share
+from benchmarks.nightly import watch
+from benchmarks.nightly_progress import shown
+from benchmarks.nights import Night
+from benchmarks.report_words import label
+from benchmarks.tables import duration, table
+from benchmarks.watched import setting_of
+from profiles import files
+
+
+def run(
+    suite: Path,
+    overrides: Mapping[str, str],
+    *,
+    fleet: Path | None,
+    python: str | None,
+    max_undecided: str,
+    markdown: Path | None,
+    junit: Path | None,
+    html: Path | None,
+    json: bool,
+    store: str | None,
+) -> int:
+    """The exit code: 1 for a confirmed regression, 3 where too much has no judgement, else 0."""
+    allowed = share("--max-undecided", max_undecided)
+    with setting_of(suite, overrides, fleet=fleet, store=store, python=python) as setting:
+        with shown() as hear:
+            night, history = watch(setting, max_undecided=allowed, on_event=hear)
+        name = setting.suite.name
+    if markdown:
+        files.write_text(markdown, reports.markdown(name, night))
+    if junit:
+        files.write_text(junit, reports.junit(name, night))
+    if html:
+        from benchmarks.nightly_page import page
+
+        files.write_text(html, page(name, history))
+    if json:
+        print(json_.dumps(reports.to_json(name, night), indent=1))
+    else:
+        _show(night.judgements)
+    _say(night)
+    return night.code
+
+
+def _show(judgements: Sequence[Judgement]) -> None:
+    heads = ["model", "target", "metric", "baseline", "tonight", "change", "interval", "verdict"]
+    rows = [
+        (
+            one.model,
+            one.target,
+            one.metric,
+            words.value(one, one.base),
+            words.value(one, one.other),
+            words.change(one),
+            words.interval(one),
+            words.verdict(one),
+        )
+        for one in judgements
+        if one.metric != OUTPUT or one.verdict != "same"
+    ]
+    table(heads, rows)
+
+
+def _say(night: Night) -> None:
+    for one in night.judgements:
+        if one.reason and (one.alarm or not one.judged):
+            print(f"{one.model} on {one.target}: {label(one.metric)}: {one.reason}", file=sys.stderr)
+    for (model, target), changed in night.changed.items():
+        if changed:
+            print(f"{model} on {target}: other than the baseline's: {', '.join(changed)}", file=sys.stderr)
+    new = dict.fromkeys(one.model for one in night.judgements if one.verdict == "new")
+    if new:
+        print(f"no baseline yet: tonight's is kept ({', '.join(new)})", file=sys.stderr)
+    for reason in night.reasons:
+        print(reason, file=sys.stderr)
+    print(f"{words.summary(night.judgements)}; {duration(night.seconds)}", file=sys.stderr)

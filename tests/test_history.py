@@ -1,0 +1,134 @@
+"""``hwnas history`` from a store to a table, JSON and a page."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_example import profile_of
+
+from benchmarks import history as command
+from benchmarks.figures import _nets
+from devices import onnxfile
+from profiles.errors import InputError, UnavailableError
+from profiles.records import Profile, Target
+from profiles.store import Store
+
+OLD = {"kernel": "6.1", "versions": {"onnxruntime": "1.31.0"}}
+NEW = {"kernel": "6.1", "versions": {"onnxruntime": "1.32.0"}}
+
+
+def night(number: int, latency_ms: float, **overrides: Any) -> Profile:
+    usual = {"time": f"2026-10-{number + 1:02}T03:00:00Z", "digest": "a" * 64, "device": OLD}
+    values = usual | overrides
+    return profile_of(values.pop("model", "m.onnx"), latency_ms, np.random.default_rng(number), **values)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """12 nights at 1 ms, 8 at 1.1 ms, then a new runtime and 5 nights at 0.5 ms."""
+    monkeypatch.chdir(tmp_path)
+    with Store(tmp_path / "hwnas.db") as store:
+        for number in range(25):
+            device = OLD if number < 20 else NEW
+            store.add_profile(night(number, 1.0 if number < 12 else 1.1 if number < 20 else 0.5, device=device))
+        store.add_profile(night(26, 3.0, target=Target(name="other", device="local")))
+    return tmp_path / "hwnas.db"
+
+
+def options(**how: Any) -> dict[str, Any]:
+    usual = {
+        "target": "local", "metric": "latency_ms", "floor": "1%", "fleet": None, "store": None, "json": True,
+        "html": None,
+    }  # fmt: skip
+    return usual | how
+
+
+def test_the_json_has_points_environments_and_changes(
+    store: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.run("m.onnx", **options())
+    found = json.loads(capsys.readouterr().out)
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install '.[dev]'")
+    jsonschema.validate(found, json.loads((root / "docs/schema/history.json").read_text()))
+    assert [one["environment"] for one in found["points"]] == [1] * 20 + [2] * 5
+    assert found["environments"][1]["changes"] == {"onnxruntime": ["1.31.0", "1.32.0"]}
+    (change,) = found["changes"]
+    assert (change["index"], change["environment"]) == (12, 1)
+    assert change["percent"] == pytest.approx(10, abs=1.5)
+
+
+def test_the_table_and_the_remarks(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command.run("m.onnx", **options(json=False))
+    out, err = capsys.readouterr()
+    heads, *rows = [line.split("\t") for line in out.splitlines()]
+    assert heads == ["time, UTC", "latency, ms", "95 % interval", "x calibration", "env", "change"]
+    assert [row[0] for row in rows if row[5]] == ["2026-10-13 03:00"]
+    assert "environment 2 from 2026-10-21 03:00: onnxruntime 1.31.0 -> 1.32.0" in err
+    assert re.search(r"\+\d+\.\d % from 2026-10-13 03:00 on \(p = \de-\d\d\)", err)
+    assert len(err.splitlines()[0]) == 25  # one bar each
+    assert max(map(len, err.splitlines())) <= 80
+
+
+def test_a_model_is_found_by_its_name_its_file_and_its_digest(tmp_path: Path) -> None:
+    path = _nets.mlp(tmp_path / "mlp.onnx")
+    digest = onnxfile.digest(path)
+    with Store(tmp_path / "s.db") as store:
+        store.add_profile(night(0, 1.0, digest=digest))
+        store.add_profile(night(1, 1.0, digest="b" * 64))
+        assert len(command.find(store, "m.onnx", "local")) == 2
+        for name in (str(path), digest, digest[:8]):
+            assert [one.digest for one in command.find(store, name, "local")] == [digest]
+        with pytest.raises(InputError, match=r"no profiles of x on target local; there are: m.onnx"):
+            command.find(store, "x", "local")
+        with pytest.raises(InputError, match="it is on local"):
+            command.find(store, "m.onnx", "elsewhere")
+
+
+def test_another_metric_and_what_has_no_figure(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command.run("m.onnx", **options(metric="model_size_mb"))
+    assert json.loads(capsys.readouterr().out)["changes"] == []
+    with pytest.raises(InputError, match="accepted: latency_ms, "):
+        command.run("m.onnx", **options(metric="happiness"))
+    with pytest.raises(UnavailableError, match=r"no profile of m\.onnx on local has energy_mj: no meter"):
+        command.run("m.onnx", **options(metric="energy_mj"))
+    with pytest.raises(InputError, match="there is no such store"):
+        command.run("m.onnx", **options(store="none.db"))
+
+
+def test_the_page_is_whole_alone_and_escaped(store: Path, tmp_path: Path) -> None:
+    with Store(store) as opened:
+        for number in range(2):
+            opened.add_profile(night(number, 1.0, model="<b>evil</b>"))
+    command.run("m.onnx", **options(html=tmp_path / "h.html"))
+    text = html.unescape((tmp_path / "h.html").read_text())
+    assert "default-src 'none'" in text
+    assert "onnxruntime 1.31.0 -> 1.32.0" in text
+    assert '"x":["2026-10-01T03:00:00Z"' in text
+    command.run("<b>evil</b>", **options(html=tmp_path / "evil.html"))
+    body = re.sub(r"<(script|style)\b.*?</\1>", "", (tmp_path / "evil.html").read_text(), flags=re.DOTALL)
+    assert "<b>evil" not in body
+    assert "<b>evil</b>" in html.unescape(body)
+
+
+def test_a_sparkline_has_the_medians_of_neighbours_where_there_is_no_room() -> None:
+    assert command.spark([0, 7, 3.6]) == "\u2581\u2588\u2585"
+    assert command.spark([1.0, 1.0]) == "\u2581\u2581"
+    assert command.spark([*[0.0] * 50, *[1.0] * 50], width=4) == "\u2581\u2581\u2588\u2588"
+
+
+def test_profiles_without_raw_times_are_the_same_otherwise(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.db") as store:
+        store.add_profile(night(0, 1.0))
+        store.add_profile(night(1, 1.0, blocks=()))
+        assert [one.to_dict(raw=False) for one in store.profiles(raw=False)] == [
+            one.to_dict(raw=False) for one in store.profiles()
+        ]
+        assert [bool(one.blocks) for one in store.profiles()] == [True, False]
+        assert not any(one.blocks for one in store.profiles(raw=False))
+        assert store.models() == [("m.onnx", "a" * 64, "local")]

@@ -1,0 +1,93 @@
+"""What follows from the stages of a night: written out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from benchmarks.judgements import Judgement, Stage, counts, due, exit_code, settled
+
+ALL: tuple[Stage, ...] = ("first", "longer", "confirm")
+
+
+def judgement(
+    model: str, verdict: str, p_value: float | None = None, metric: str = "latency_ms", **more: Any
+) -> Judgement:
+    usual: dict[str, Any] = {"target": "local", "floor": 0.02, "ratio": 1.05, "p_value": p_value}
+    return Judgement(model=model, metric=metric, verdict=verdict, **usual | more)  # type: ignore[arg-type]
+
+
+def found(*rows: tuple[Judgement, ...]) -> dict[Any, dict[Stage, Judgement]]:
+    """Each row: what the stages said in their order."""
+    return {row[0].key: dict(zip(ALL, row, strict=False)) for row in rows}
+
+
+WORSE, UNCLEAR = judgement("a", "regressed", 1e-6), judgement("b", "undecided", 0.3)
+SAME = judgement("c", "same", 1.0)
+
+
+def test_what_a_longer_look_is_for() -> None:
+    """Undecided, and what is worse by itself (p of 0.4 %) but not among four."""
+    alone = judgement("d", "regressed", 0.004)
+    assert due(found((alone,)), "longer") == []
+    assert due(found((UNCLEAR,), (SAME,), (judgement("e", "same", 1.0),), (alone,)), "longer") == [
+        ("b", "local", "latency_ms"),
+        ("d", "local", "latency_ms"),
+    ]
+
+
+def test_each_alarm_is_confirmed_but_for_what_is_exact() -> None:
+    size = judgement("a", "regressed", metric="model_size_mb")
+    output = judgement("b", "regressed", metric="output")
+    assert due(found((WORSE,), (size,), (output,), (SAME,)), "confirm") == [WORSE.key, output.key]
+
+
+def test_an_alarm_needs_two_runs() -> None:
+    (once,) = settled(found((WORSE,)))
+    assert (once.verdict, once.confirmed) == ("undecided", False)
+    (twice,) = settled({WORSE.key: {"first": WORSE, "confirm": WORSE}})
+    assert twice.alarm
+    (not_again,) = settled({WORSE.key: {"first": WORSE, "confirm": dataclasses.replace(SAME, ratio=1.001)}})
+    assert not_again.verdict == "undecided"
+    assert "same, ratio 1.0010" in not_again.reason
+
+
+def test_a_longer_look_stands_in_the_place_of_the_first() -> None:
+    better_known = judgement("b", "same", 1.0)
+    assert settled(found((UNCLEAR, better_known))) == [better_known]
+
+
+def test_worse_by_itself_and_not_among_all_is_not_a_silent_pass() -> None:
+    weak = judgement("d", "regressed", 0.004)
+    others = [judgement(name, "same", 1.0) for name in "abc"]
+    last = settled(found(*((one,) for one in others), (weak, weak)))[-1]
+    assert last.verdict == "undecided"
+    assert "among the 4" in last.reason
+
+
+def test_the_exit_code() -> None:
+    alarm = dataclasses.replace(WORSE, confirmed=True)
+    right = judgement("b", "same", metric="output")
+    assert exit_code([SAME, SAME, SAME, SAME, UNCLEAR], 0.2) == (3, ["model b got no judgement"])
+    assert exit_code([SAME, judgement("b", "same"), UNCLEAR], 0.5) == (0, [])
+    code, reasons = exit_code([SAME, judgement("b", "same"), UNCLEAR], 0.2)
+    assert (code, reasons) == (3, ["1 of 3 judgements are missing or undecided, more than 20 %"])
+    code, reasons = exit_code([right, UNCLEAR, alarm], 0.2)
+    assert code == 1
+    assert reasons[0] == "model b got no judgement"
+    lost = judgement("c", "unjudged", target="pi5")
+    assert "target pi5 got no judgement" in exit_code([SAME, SAME, SAME, SAME, SAME, lost], 0.2)[1]
+    assert exit_code([judgement("a", "new")], 0.2) == (0, [])
+    assert exit_code([dataclasses.replace(WORSE)], 0.2)[0] == 0  # worse once is not an alarm
+
+
+def test_counting() -> None:
+    right = judgement("b", "same", metric="output")
+    assert counts([SAME, UNCLEAR, right, SAME]) == {"undecided": 1, "same": 2}
+
+
+@pytest.mark.parametrize("one", [WORSE, dataclasses.replace(SAME, interval=(0.9, 1.1)), judgement("x", "unjudged")])
+def test_a_judgement_survives_the_store(one: Judgement) -> None:
+    assert Judgement.from_dict(one.to_dict()) == one

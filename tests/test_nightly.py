@@ -1,0 +1,316 @@
+"""``hwnas nightly`` from end to end: nights of a suite, what the store keeps of them, reports, kills, two at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from test_measuring import check_schema
+
+from benchmarks import judges, keeping, nightly_command, nightly_reports
+from benchmarks.baselines import Baselines
+from benchmarks.figures import _nets
+from benchmarks.judgements import Judgement
+from benchmarks.nights import Night, ended, study_of
+from devices import measure
+from devices.bundle import calibration_digest
+from devices.fleet import load_fleet
+from devices.measure import Job
+from devices.session import connect
+from profiles.errors import InputError, MeasurementError
+from profiles.store import Store, clock_of
+
+SUITE = """
+name = "s"
+targets = ["n"]
+models = [{models}]
+budget = "1s"
+[metrics]
+latency_ms = "90%"
+peak_memory_mb = "5%"
+model_size_mb = "1%"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory: a suite of two models on a null target whose calibration is known."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HWNAS_LOCK", str(tmp_path / "lock"))
+    Path("fleet.toml").write_text('[targets.n]\nengine = "null"\nprovider = "300us"\n')
+    Path("suite.toml").write_text(SUITE.format(models='"a.onnx", "b.onnx"'))
+    for name in "ab":
+        _nets.mlp(tmp_path / f"{name}.onnx")
+    know_the_device(tmp_path, "n")
+    yield tmp_path
+
+
+def know_the_device(folder: Path, name: str) -> None:
+    fleet = load_fleet(folder / "fleet.toml")
+    target = fleet.target(name)
+    with connect(fleet.device(target.device), target.device) as session, Store(folder / "hwnas.db") as store:
+        clock = clock_of(session.fingerprint(target), target, calibration_digest())
+        store.add_reference(clock, measure.calibrate(session, target, 1) * 20)
+
+
+def night(**how: Any) -> int:
+    usual: dict[str, Any] = {
+        "fleet": Path("fleet.toml"), "python": None, "max_undecided": "20%", "markdown": None, "junit": None,
+        "html": None, "json": True, "store": None,
+    }  # fmt: skip
+    return nightly_command.run(Path("suite.toml"), {}, **usual | how)
+
+
+def verdicts(out: str) -> dict[str, str]:
+    return {f"{one['model']} {one['metric']}": one["verdict"] for one in json.loads(out)["judgements"]}
+
+
+def test_the_first_nights_of_a_suite(folder: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("suite.toml").write_text(SUITE.format(models='"a.onnx"'))
+    suite = Path("suite.toml")
+    with pytest.raises(InputError, match=r"no baseline of s; its first night keeps one"):
+        keeping.show(suite, {}, fleet=Path("fleet.toml"), store=None, json=False)
+    # The first keeps a baseline.
+    assert night() == 0
+    out, err = capsys.readouterr()
+    check_schema(json.loads(out), root / "docs/schema/nightly.json")
+    assert set(verdicts(out).values()) == {"same", "new"}
+    assert "no baseline yet: tonight's is kept (a.onnx)" in err
+    keeping.show(suite, {}, fleet=Path("fleet.toml"), store=None, json=True)
+    (kept,) = json.loads(capsys.readouterr().out)["baselines"]
+    assert Path(kept["file"]).read_bytes() == Path("a.onnx").read_bytes()
+    # The second finds the same file in the same environment.
+    assert night(json=False) == 0
+    out, err = capsys.readouterr()
+    assert {line.split("\t")[-1] for line in out.splitlines()[1:]} == {"same"}
+    assert "3 the same" in err
+    # A new file is measured beside the kept one.
+    _nets.stack(Path("a.onnx"), layers=1, channels=16, side=8)
+    reports = {"markdown": Path("n.md"), "junit": Path("n.xml"), "html": Path("n.html")}
+    assert night(**reports) == 1
+    found = json.loads(capsys.readouterr().out)
+    check_schema(found, root / "docs/schema/nightly.json")
+    by_metric = {one["metric"]: one for one in found["judgements"]}
+    assert by_metric["latency_ms"]["ratio"] == pytest.approx(1, rel=0.3)
+    assert by_metric["peak_memory_mb"]["verdict"] == "same"
+    assert (by_metric["model_size_mb"]["verdict"], by_metric["model_size_mb"]["confirmed"]) == ("regressed", True)
+    assert "| a.onnx | n | model size |" in Path("n.md").read_text()
+    assert ElementTree.parse("n.xml").find(".//testcase/failure") is not None
+    assert "regressed, confirmed" in Path("n.html").read_text()
+    with Store(folder / "hwnas.db") as store:
+        assert len(store.profiles(study=study_of("s"))) == 3
+        assert len(store.comparisons()) >= 1
+        assert [one.code for one in ended(store.events(study_of("s")))] == [0, 0, 1]
+    # Accepted, it is the baseline.
+    with nightly_setting() as setting:
+        keeping.keep(setting, [])
+        with pytest.raises(InputError, match=r"--model: given 'c'; accepted: a.onnx"):
+            keeping.keep(setting, ["c"])
+    assert night() == 0
+    assert "regressed" not in verdicts(capsys.readouterr().out).values()
+
+
+def test_the_same_file_in_another_environment_is_not_a_pass(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("suite.toml").write_text(SUITE.format(models='"a.onnx"'))
+    with Store(folder / "hwnas.db") as store:
+        baselines = Baselines(store, study_of("s"), folder / "hwnas-kept")
+        baselines.keep(Job(model=Path("a.onnx"), name="a.onnx"), "n", {"versions": {"null": "0"}}, None)
+    assert night(markdown=Path("n.md")) == 3
+    out, err = capsys.readouterr()
+    assert verdicts(out)["a.onnx latency_ms"] == "unjudged"
+    assert verdicts(out)["a.onnx model_size_mb"] == "same"
+    assert "versions.null 0 -> 1" in err
+    assert "2 of 3 judgements are missing or undecided, more than 20 %" in err
+    assert "hwnas baseline set accepts the new one" in Path("n.md").read_text()
+
+
+def test_a_baseline_with_an_environment_of_its_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The interpreter of these tests under its own name: the same versions, and yet two resident processes."""
+    Path("suite.toml").write_text(SUITE.format(models='"a.onnx"').replace('peak_memory_mb = "5%"\n', ""))
+    assert night(python=sys.executable) == 0
+    out, _ = capsys.readouterr()
+    assert {one["reason"] for one in json.loads(out)["judgements"]} == {"", "the same file in the same environment"}
+    _nets.stack(Path("a.onnx"), layers=1, channels=1, side=4)
+    assert night() == 0  # the baseline keeps its environment
+    assert verdicts(capsys.readouterr().out)["a.onnx model_size_mb"] == "improved"
+    with Store(folder / "hwnas.db") as store:
+        (duet,) = store.comparisons()
+    assert {arm for _, _, arm, _, _ in duet["blocks"]} == {"base", "other"}
+    keeping.show(Path("suite.toml"), {}, fleet=Path("fleet.toml"), store=None, json=False)
+    assert sys.executable in capsys.readouterr().out
+
+
+def test_a_wrong_output_and_a_file_that_is_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the real runtime: the weights of a model that is meant to stay as it is are others, on the second night."""
+    import onnx
+    from onnx import numpy_helper
+
+    models = '{model = "a.onnx", same_outputs = true}, "b.onnx"'
+    text = SUITE.format(models=models).replace('"n"', '"r"').replace('peak_memory_mb = "5%"\n', "")
+    Path("suite.toml").write_text(text)
+    Path("fleet.toml").write_text("[targets.r]\n")
+    know_the_device(folder, "r")
+    assert night() == 0
+    model = onnx.load("a.onnx")
+    first = model.graph.initializer[0]
+    first.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(first), first.name))
+    onnx.save(model, "a.onnx")
+    Path("b.onnx").unlink()
+    capsys.readouterr()
+    assert night() == 1
+    out, err = capsys.readouterr()
+    assert verdicts(out)["a.onnx output"] == "regressed"
+    assert "a.onnx latency_ms" not in verdicts(out)
+    assert verdicts(out)["b.onnx latency_ms"] == "unjudged"
+    assert "output is wrong" in err
+    assert "that of the baseline is right" in err
+    assert "model b.onnx got no judgement" in err
+
+
+def test_a_killed_night_goes_on_and_two_at_once_do_no_harm(folder: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.cli", "nightly", "suite.toml", "--fleet", "fleet.toml", "--json"]
+    root = Path(nightly_command.__file__).parent.parent
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    killed = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert killed.stderr is not None
+    for line in killed.stderr:
+        if "a.onnx on n: latency" in line:
+            break
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    killed.stderr.close()
+    both = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outs = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    assert sorted("going on with night" in err for _, err in outs) == [False, True]
+    with Store(folder / "hwnas.db") as store:
+        events = store.events(study_of("s"))
+    nights = ended(events)
+    assert len(nights) == 2
+    for one in nights:
+        assert {(j.model, j.metric) for j in one.judgements} == {
+            (name, metric)
+            for name in ("a.onnx", "b.onnx")
+            for metric in ("output", "latency_ms", "peak_memory_mb", "model_size_mb")
+        }
+        own = [event.data["model"] for event in events if event.kind == "judged" and event.data["night"] == one.name]
+        assert sorted(own) == ["a.onnx", "b.onnx"]
+    assert list((folder / "hwnas-kept").glob("*.lock")) == []
+
+
+def test_an_accuracy_is_that_of_both_files_on_the_data_of_their_search(tmp_path: Path) -> None:
+    """Digits: a network that always says 3 against one that always says 7, whose shares are known."""
+    from nas import data
+
+    (tmp_path / "study.toml").write_text(
+        'name = "d"\nspace = "mlp"\n[data]\nname = "digits"\n[budget]\ntrials = 1\n'
+        '[[objective]]\nmetric = "val_accuracy"\ngoal = "max"\n[[objective]]\nmetric = "params"\ngoal = "min"\n'
+    )
+    target = load_fleet().target("local")
+    three, seven = (Job(model=constant(tmp_path / f"{digit}.onnx", digit), name=str(digit)) for digit in (3, 7))
+    floor = Judgement(model="m", target="local", metric="val_accuracy", verdict="new", floor=0.0)
+    with connect(load_fleet().device("local"), "local") as session:
+        effort = judges.Effort(budget_s=1)
+        work = judges.Work(
+            session=session, one=floor, arms=((three, target), (seven, target)), effort=effort, run=tmp_path
+        )
+        found, _ = judges.accuracy(work)
+        with pytest.raises(MeasurementError, match="no validation set"):
+            judges.accuracy(dataclasses.replace(work, run=None))
+    labels = data.load("digits").y_val
+    shares = [float((labels == digit).mean()) for digit in (3, 7)]
+    assert [found.base, found.other] == pytest.approx(shares)
+    assert found.verdict == ("regressed" if shares[1] < shares[0] else "improved" if shares[1] > shares[0] else "same")
+
+
+def constant(path: Path, digit: int) -> Path:
+    """Says ``digit`` to every image of 8 x 8."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    says = numpy_helper.from_array(np.eye(10, dtype=np.float32)[digit], "says")
+    nothing = numpy_helper.from_array(np.zeros((64, 10), dtype=np.float32), "nothing")
+    nodes = [
+        helper.make_node("Flatten", ["input"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "nothing", "says"], ["output"]),
+    ]
+    x = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 1, 8, 8])
+    y = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 10])
+    graph = helper.make_graph(nodes, "constant", [x], [y], [nothing, says])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+# Reports, of a night that was written out by hand
+
+
+def example() -> Night:
+    one = Judgement(
+        model="a|b<img>", target="pi5", metric="latency_ms", verdict="regressed", floor=0.02, base=1.0, other=1.05,
+        ratio=1.05, interval=(1.03, 1.07), p_value=1e-5, confirmed=True,
+    )  # fmt: skip
+    lost = Judgement(model="c", target="pi5", metric="energy_mj", verdict="unjudged", reason="no\x00 meter\n<x>")
+    accuracy = dataclasses.replace(one, model="d", metric="val_accuracy", base=0.91, other=0.905, interval=None)
+    device = {"cpu": "Arm", "cores": 4, "kernel": "6.1", "versions": {"onnxruntime": "1.32.0"}}
+    return Night(
+        name="20260101T000000Z-abcd",
+        time="2026-01-01T00:00:00.000+00:00",
+        code=1,
+        reasons=("model c got no judgement",),
+        judgements=(one, lost, accuracy),
+        changed={("a|b<img>", "pi5"): ("versions.onnxruntime 1.31.0 -> 1.32.0",)},
+        devices={"pi5": device},
+        seconds=61.0,
+    )
+
+
+def test_markdown_says_what_where_how_much_and_what_differs() -> None:
+    text = nightly_reports.markdown("tiny", example())
+    assert text.startswith("## hwnas nightly, suite tiny: regression\n\n2 regressions, 1 not judged.")
+    row = next(line for line in text.splitlines() if "img" in line)
+    said = "latency | 1 ms | 1.05 ms | +5.00 % | +3.00 to +7.00 % | 2 % | regressed, confirmed"
+    assert row == rf"| a\|b&lt;img&gt; | pi5 | {said} |"
+    assert "-0.50 pp" in text
+    assert "versions.onnxruntime 1.31.0 -&gt; 1.32.0" in text
+    assert "**model c got no judgement.**" in text
+
+
+def test_junit_is_xml_whatever_the_texts_are() -> None:
+    suite = ElementTree.fromstring(nightly_reports.junit("tiny", example())).find("testsuite")
+    assert suite is not None
+    assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "3", "failures": "2", "errors": "1", "skipped": "0",
+    }  # fmt: skip
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert failure.get("message") == "latency: regressed, confirmed: 1 ms -> 1.05 ms, +5.00 % (+3.00 to +7.00 %)"
+    assert failure.text == "versions.onnxruntime 1.31.0 -> 1.32.0"
+
+
+def test_the_page_asks_nobody_and_escapes_texts() -> None:
+    from benchmarks.nightly_page import page
+
+    text = page("tiny", [example()])
+    assert "default-src 'none'" in html.unescape(text)
+    assert "<img>" not in text
+    assert "a|b&lt;img&gt;" in text
+
+
+def nightly_setting() -> Any:
+    from benchmarks.watched import setting_of
+
+    return setting_of(Path("suite.toml"), {}, fleet=Path("fleet.toml"), store=None)

@@ -1,0 +1,118 @@
+"""Suites: what a file may say, what it may not, and what is kept of the models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.baselines import Baselines, differences
+from benchmarks.figures import _nets
+from benchmarks.suite import entries, load_suite
+from devices import onnxfile
+from devices.measure import Job
+from profiles.errors import InputError, UnavailableError
+from profiles.store import Store
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "suite.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_suite_that_is_shipped(root: Path) -> None:
+    suite = load_suite(root / "suites/tiny.toml")
+    assert suite.floors == {"latency_ms": 0.02, "peak_memory_mb": 0.05, "model_size_mb": 0.01}
+    assert suite.budget_s == 30
+
+
+def test_a_file(tmp_path: Path) -> None:
+    _nets.mlp(tmp_path / "a.onnx")
+    path = written(
+        tmp_path,
+        'name = "s"\nmodels = ["a.onnx", {model = "a.onnx", name = "b", same_outputs = true}, "gone.onnx"]\n'
+        '[metrics]\nenergy_mj = "5%"\n',
+    )
+    suite = load_suite(path, {"metrics.latency_ms": "1.5%", "budget": "2m"})
+    assert suite.floors == {"energy_mj": 0.05, "latency_ms": 0.015}
+    a, b, gone = entries(suite, path, tmp_path)
+    assert (a.name, a.same_outputs, a.error) == ("a.onnx", False, None)
+    assert (b.name, b.same_outputs, b.job.name) == ("b", True, "b")
+    assert "no such model file, nor a reference model 'gone.onnx'" in str(gone.error)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models = []", "name: missing"),
+        ('name = "s"\nmodels = []', "models: given []; accepted:"),
+        ('name = "a/b"\nmodels = ["x"]', "name: given 'a/b'; accepted: up to 64 letters"),
+        ('name = "s"\nmodels = ["x"]\nmodel = "y"', "model: unknown key, did you mean models?"),
+        ('name = "s"\nmodels = ["x"]\ntargets = ["a", "a"]', "accepted: each target once"),
+        ('name = "s"\nmodels = ["x"]\nbudget = "30"', "budget: given '30'; accepted: a time above 0"),
+        ('name = "s"\nmodels = ["x"]\n[metrics]\nspeed = "1%"', "accepted: latency_ms, energy_mj, peak_memory_mb"),
+        ('name = "s"\nmodels = ["x"]\n[metrics]\nlatency_ms = "2"', "for latency_ms, a percentage from 0%"),
+        (
+            'name = "s"\nmodels = ["x"]\n[metrics]\nval_accuracy = "1%"',
+            'percentage points from 0 to 100, such as "0.2pp"',
+        ),
+    ],
+)
+def test_what_is_not_accepted(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError) as found:
+        load_suite(written(tmp_path, text))
+    assert message in str(found.value)
+    assert str(found.value).startswith(str(tmp_path / "suite.toml"))
+
+
+def test_an_accuracy_needs_a_search_and_a_name_is_given_once(tmp_path: Path) -> None:
+    _nets.mlp(tmp_path / "a.onnx")
+    path = written(tmp_path, 'name = "s"\nmodels = ["a.onnx"]\n[metrics]\nval_accuracy = "0.2pp"\n')
+    with pytest.raises(InputError, match="accepted: in a suite with the folder of a search"):
+        entries(load_suite(path), path, tmp_path)
+    path = written(tmp_path, 'name = "s"\nmodels = ["a.onnx", "a.onnx"]\n')
+    with pytest.raises(InputError, match=r"given 'a.onnx' more than once; accepted: models with names of their own"):
+        entries(load_suite(path), path, tmp_path)
+
+
+def test_what_is_kept_is_a_copy_and_the_last_one_counts(tmp_path: Path) -> None:
+    model = _nets.mlp(tmp_path / "a.onnx")
+    job = Job(model=model, name="a", shapes={"input": (1, 16)})
+    with Store(tmp_path / "hwnas.db") as store:
+        baselines = Baselines(store, "nightly/s", tmp_path / "kept")
+        assert baselines.of("a", "local") is None
+        first = baselines.keep(job, "local", {"cpu": "x"}, None)
+        _nets.stack(model, layers=1, channels=4, side=4)
+        second = baselines.keep(job, "local", {"cpu": "y"}, "/old/python")
+        again = Baselines(store, "nightly/s", tmp_path / "kept")
+    assert again.of("a", "local") == second
+    assert (second.device, second.python) == ({"cpu": "y"}, "/old/python")
+    assert first.digest != second.digest == onnxfile.digest(model)
+    model.unlink()
+    ready = second.job(job)
+    assert (ready.name, ready.model, ready.shapes) == ("a (baseline)", second.file, job.shapes)
+    second.file.write_bytes(first.file.read_bytes())
+    with pytest.raises(UnavailableError, match="the kept file is missing or damaged"):
+        second.job(job)
+
+
+def test_weights_beside_the_file_are_kept_too(tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(_nets.mlp(tmp_path / "whole.onnx"))
+    path = tmp_path / "split" / "a.onnx"
+    path.parent.mkdir()
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with Store(tmp_path / "hwnas.db") as store:
+        kept = Baselines(store, "nightly/s", tmp_path / "kept").keep(Job(model=path, name="a"), "local", {}, None)
+    assert [weights.name for weights in onnxfile.external_files(kept.file)] == ["weights.bin"]
+    assert onnxfile.digest(kept.file) == kept.digest
+    assert sorted(place.name for place in (tmp_path / "kept").iterdir()) == [kept.digest]
+
+
+def test_how_environments_differ() -> None:
+    before = {"cpu": "x", "versions": {"onnxruntime": "1.31.0", "numpy": "2"}}
+    now = {"cpu": "x", "versions": {"onnxruntime": "1.32.0", "numpy": "2"}, "governor": "performance"}
+    assert differences(before, now) == ["governor - -> performance", "versions.onnxruntime 1.31.0 -> 1.32.0"]
+    assert differences(now, now) == []
