@@ -16,7 +16,6 @@ from benchmarks import report_conditions as conditions
 from benchmarks import report_figures as figures
 from benchmarks import report_front as front
 from benchmarks import report_tables as tables
-from benchmarks.page_file import render
 from benchmarks.report_beside import Beside, beside
 from benchmarks.report_plot import Point
 from benchmarks.report_words import label
@@ -24,7 +23,7 @@ from nas import ax_view
 from nas.journal import Trial
 from nas.lifeline import die_with_parent
 from nas.quality import Fit
-from nas.results import Results, read_results
+from nas.results import Results, account_of, read_results
 from profiles import files
 from profiles.records import Profile
 
@@ -53,8 +52,6 @@ def page(results: Results, fits: Sequence[Fit], second: Beside | None = None) ->
 
 def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
     """What the template names, section by section."""
-    from nas.run import account_of
-
     profiles = read_profiles(results)
     spent = account_of(results)
     return {
