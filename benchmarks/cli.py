@@ -16,6 +16,7 @@ import typer
 from benchmarks import cli_history, cli_nightly
 from benchmarks.cli_options import Fleet, Json, Set, StoreUrl, overrides_of, pair_of
 from profiles.errors import HwnasError, InputError
+from profiles.urls import shown
 
 app = typer.Typer(
     name="hwnas",
@@ -62,6 +63,10 @@ def search(
         bool, typer.Option("--report/--no-report", help="Whether to write report.html and Ax's JSON at the end.")
     ] = True,
     fleet: Fleet = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", metavar="URL", help="Where events and profiles are kept; default study.db in the run."),
+    ] = None,
     set_: Set = None,
     json: Json = False,
 ) -> None:
@@ -73,7 +78,7 @@ def search(
         overrides["budget.trials"] = str(trials)
     if seed is not None:
         overrides["seed"] = str(seed)
-    run(study, overrides, out=out, resume=resume, dry_run=dry_run, report=report, fleet=fleet, json=json)
+    run(study, overrides, out=out, resume=resume, dry_run=dry_run, report=report, fleet=fleet, store=store, json=json)
 
 
 Target = Annotated[list[str] | None, typer.Option("--target", help="A target of the fleet (repeatable).")]
@@ -322,8 +327,10 @@ def add_device(
 def main() -> None:
     """The console script. Errors of ours are one line on stderr."""
     sys.path.append(os.getcwd())  # for spaces and data sets of one's own, as in the training jobs
+    arguments = sys.argv[1:]
+    sys.argv[1:] = map(shown, arguments)  # profiles keep the command that took them
     try:
-        app(prog_name="hwnas")
+        app(arguments, prog_name="hwnas")
     except HwnasError as error:
         if _state["debug"]:
             raise

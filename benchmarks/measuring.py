@@ -198,7 +198,7 @@ def import_csv(file: Path, url: str | None, fleet: Path | None) -> None:
     with Store(store_of(url, fleet)) as store:
         for profile in found:
             store.add_profile(profile)
-    print(f"{len(found)} profiles added to {store_of(url, fleet)}", file=sys.stderr)
+        print(f"{len(found)} profiles added to {store.name}", file=sys.stderr)
 
 
 def label(target: Target) -> str:

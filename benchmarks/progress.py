@@ -91,6 +91,8 @@ class _View:
                 return f"trial {index}: {word}: " + self._figures(data["metrics"], {}, names)
             case "failed":
                 return f"trial {index}: failed: {data['step']}: {data['reason']}"
+            case "taken_over":
+                return f"trial {index}: taken over from a controller that is gone"
             case "retried":
                 return f"trial {index}: trained again: {data['reason']}"
             case "fell_back":

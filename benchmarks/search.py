@@ -10,9 +10,12 @@ from pathlib import Path
 from benchmarks.front import as_json, print_front
 from benchmarks.progress import shown
 from benchmarks.tables import duration
+from nas.folder import RunFolder
 from nas.journal import Listener
 from nas.own_process import run_module
-from nas.study import Constraint, Study, load_study
+from nas.study import Constraint, Study
+from nas.study_file import load_study
+from profiles.database import without_password
 from profiles.errors import InputError, MeasurementError, NothingFits, UnavailableError
 
 _FAR = 1e300  # no figure lies beyond
@@ -27,6 +30,7 @@ def run(
     dry_run: bool,
     report: bool,
     fleet: Path | None,
+    store: str | None,
     json: bool,
 ) -> None:
     from devices.fleet import load_fleet
@@ -34,22 +38,25 @@ def run(
     study = load_study(path, overrides)
     devices = load_fleet(fleet)
     if dry_run:
-        _dry_run(study, devices, str(path))
+        _dry_run(study, devices, out or Path("runs") / study.name, str(path))
         return
     if out is not None and out.is_file():
         raise InputError.of("--out", "folder", str(out), "a folder, or a path where there is nothing yet")
     folder = out or Path("runs") / study.name
-    from nas.run import account_of, run_study
+    from nas.results import account_of
+    from nas.run import run_study
 
     with shown(study) as listener:
         try:
-            results = run_study(study, out=folder, fleet=devices, resume=resume, listener=listener, where=str(path))
+            results = run_study(
+                study, out=folder, fleet=devices, resume=resume, listener=listener, where=str(path), store=store
+            )
         except UnavailableError as error:
             raise UnavailableError(f"{error}; mend that and go on with the same command and --resume") from error
         except (NothingFits, MeasurementError):
-            _report(folder, listener, report)
+            _report(folder, listener, report, store)
             raise
-        _report(folder, listener, report)
+        _report(folder, listener, report, store)
     if json:
         print(as_json(results))
     else:
@@ -57,28 +64,36 @@ def run(
     _print_account(account_of(results), folder)
 
 
-def _report(folder: Path, listener: Listener, wanted: bool) -> None:
+def _report(folder: Path, listener: Listener, wanted: bool, store: str | None) -> None:
     """The page and Ax's JSON, by a process of their own: whatever happens there, the search has its answer."""
-    if not wanted or not (folder / "study.db").is_file():
+    if not wanted or not RunFolder(folder).begun:
         return
     listener("reporting", None, {})
+    password = without_password(store)[1] if store else None
     try:
-        run_module("benchmarks.report", folder)
+        run_module("benchmarks.report", folder, environment={"PGPASSWORD": password} if password else None)
     except UnavailableError as error:
         listener("unreported", None, {"reason": str(error)})
     except KeyboardInterrupt:
         listener("unreported", None, {"reason": f"interrupted; hwnas report {folder} writes it"})
 
 
-def _dry_run(study: Study, devices: object, where: str) -> None:
-    """One tiny trial through every step, in a folder that is thrown away: does the study hold together?"""
-    from nas.run import run_study
+def _dry_run(study: Study, devices: object, out: Path, where: str) -> None:
+    """One tiny trial through every step, in a folder that is thrown away: does the study hold together?
 
+    It is trained here, whatever the scheduler; what a cluster would be asked for is printed.
+    """
+    from nas.run import launcher_of, run_study
+
+    launcher = launcher_of(study.train)
+    if not launcher.local:
+        trial = RunFolder(out).trial(0)
+        print(launcher.request(trial.candidate, trial.job, study.train.script))
     trials = 1 if study.baseline is None else 2
     tiny = study.model_copy(
         update={
             "budget": study.budget.model_copy(update={"trials": trials, "parallel": 1, "failures": 0}),
-            "train": study.train.model_copy(update={"epochs": 1}),
+            "train": study.train.model_copy(update={"epochs": 1, "scheduler": "local_cwd", "options": {}, "image": ""}),
             "confirm": study.confirm.model_copy(update={"seeds": 0}),
             "constraint": [_unbreakable(one) for one in study.constraint],  # its target is measured all the same
             "objective": [o.model_copy(update={"threshold": None}) for o in study.objective],

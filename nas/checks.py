@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from devices.fleet import Fleet
 from nas.data import Dataset
 from nas.folder import RunFolder
-from nas.study import STATIC_METRICS, Study, load_study, same_search
+from nas.study import STATIC_METRICS, Study
+from nas.study_file import load_study, same_search
 from nas.training.score import NAMES
 from profiles.errors import InputError
 from profiles.records import METRICS

@@ -1,6 +1,8 @@
 """A run folder: what lies where, and the lock that keeps a second search out of it.
 
 study.toml  study.db  trials/<index>/  front/<trial>.onnx  trials.csv  pareto.csv  report.html
+
+With a database elsewhere (``nas.run_store``), ``store.json`` takes the place of ``study.db``.
 """
 
 from __future__ import annotations
@@ -32,6 +34,16 @@ class RunFolder:
     @property
     def database(self) -> Path:
         return self.path / "study.db"
+
+    @property
+    def elsewhere(self) -> Path:
+        """Names the database, where that is not ``database``."""
+        return self.path / "store.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has a store."""
+        return self.database.is_file() or self.elsewhere.is_file()
 
     @property
     def front(self) -> Path:
@@ -98,8 +110,10 @@ class TrialFolder:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold the folder while a search runs. The lock dies with its process, however that ends.
+
+    ``shared``: beside others that share it, each a controller of the same study.
 
     Raises InputError where another search holds it (naming it), or the folder cannot be written; UnavailableError where
     the disk is full.
@@ -111,7 +125,7 @@ def locked(path: Path) -> Iterator[None]:
         raise _unwritable(path, error) from None
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another search"
             raise InputError(f"{path} is in use by {holder}; wait for it, or choose another --out") from None

@@ -72,7 +72,7 @@ class AskTell:
         self._seed = seed
         self._canonical = _canonicaliser(self._spec.space)
         self._observations: list[Observation] = []
-        self._known: set[str] = set()
+        self._known: dict[str, str] = {}  # digest -> the status told last
         self._generators: dict[str, Generator] = {}
 
     def ask(self, n: int) -> list[Choices]:
@@ -90,7 +90,10 @@ class AskTell:
         return proposals
 
     def tell(self, results: Sequence[Mapping[str, Any]]) -> None:
-        """Each {"config", "values", optional "sems", optional "status": "done" | "failed" | "pending"}."""
+        """Each {"config", "values", optional "sems", optional "status": "done" | "failed" | "pending"}.
+
+        What was told already, by another controller's news or at a restart, changes nothing.
+        """
         for result in results:
             self._observe(
                 Observation(
@@ -125,7 +128,10 @@ class AskTell:
         return None if choices is None or self._seen(choices) else self._canonical(choices)
 
     def _observe(self, observation: Observation) -> None:
-        self._known.add(digest_of(observation.choices))
+        digest = digest_of(observation.choices)
+        if self._known.get(digest) not in (None, "pending") or self._known.get(digest) == observation.status:
+            return
+        self._known[digest] = observation.status
         self._observations.append(observation)
         for generator in self._generators.values():
             generator.observe(observation)

@@ -54,6 +54,11 @@ class Jobs:
         self._ending: list[threading.Thread] = []  # cancelled, perhaps not gone yet
 
     @property
+    def local(self) -> bool:
+        """Whether jobs run on this machine and end with this process."""
+        return self._launcher.local
+
+    @property
     def free(self) -> int:
         return self._parallel - len(self._running)
 
@@ -97,6 +102,13 @@ class Jobs:
         job = self._running.pop(key, None)
         if job is not None:
             self._ending.append(self._cancel(job))
+            self._account.end("training", key)
+
+    def drop(self, key: Key) -> None:
+        """Another controller has that training now: a job of a cluster itself, of a local one only the trial."""
+        if self.local:
+            self.stop(key)
+        elif self._running.pop(key, None) is not None:
             self._account.end("training", key)
 
     def stop_leftover(self, out_dir: Path) -> None:

@@ -9,11 +9,19 @@ in the trial's folder say what was finished. ``trials_of`` is a pure function of
     completed     {metrics, seconds}            failed    {step, reason}
     early_stopped {reason, step, steps, hoped}  (steps: of a whole training; hoped: the best to be expected)
     fell_back     {reason}                      confirmed {metrics, sems, reason}
+    taken_over    {}                            closing   {}
     interrupted / finished {reason}             account   {...}
+
+**Several controllers** on one study write one list. An event takes the place after the last one that its writer has
+read; where another controller was quicker, the writer reads on and decides anew. So each decision is made on the whole
+history: no candidate is proposed twice, and each trial has one owner, ``by`` in the data of its last ``proposed`` or
+``taken_over``. An owner that was away (stopped, cut off) and has lost a trial meanwhile learns it with its next event.
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -27,6 +35,12 @@ BASELINE = "baseline"  # the source of the incumbent
 
 Listener = Callable[[str, int | None, Mapping[str, Any]], None]
 
+_READ_S = 1.0  # what other controllers write is read this often
+
+
+class TakenOver(Exception):
+    """The trial is another controller's by now: whatever was done for it here is void."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
@@ -36,6 +50,7 @@ class Trial:
     choices: dict[str, Any]  # none: a baseline that is an ONNX file
     digest: str
     source: str  # which generator proposed it, or BASELINE
+    owner: str | None = None  # the controller that works on it; none: the only one there is
     state: State = "proposed"
     attempt: int = 0  # trainings begun before the present one
     metrics: dict[str, float] = field(default_factory=dict)
@@ -58,21 +73,57 @@ class Trial:
 
 
 class Journal:
-    """The events of one study in a store. ``listener`` hears each after it is durable, earlier ones as "recalled"."""
+    """The events of one study in a store. ``listener`` hears each after it is durable, earlier ones as "recalled".
 
-    def __init__(self, store: Store, study: str, listener: Listener | None = None) -> None:
+    ``me``: which controller this is; ``None``: the only one, since it holds the folder's lock.
+    """
+
+    def __init__(self, store: Store, study: str, listener: Listener | None = None, me: str | None = None) -> None:
         self._store = store
         self._study = study
         self._listener = listener
+        self.me = me
+        self._seq = 0
+        self._read_at = time.monotonic()
+        self._trials: dict[int, Trial] = {}
+        self._open: dict[int, Trial] = {}
+        self._states: Counter[State] = Counter()
+        self._digests: set[str] = set()
+        self._last: dict[str, Event] = {}
+        self._news: dict[int, None] = {}
         earlier = store.events(study)
-        self._trials = trials_of(earlier)
+        for event in earlier:
+            self._take_in(event)
         if earlier:
             self.notify("recalled", events=earlier)
 
     def append(self, kind: str, trial: int | None = None, **data: Any) -> None:
-        self._store.append(self._study, kind, trial, data)
-        apply(self._trials, kind, trial, data)
+        """Durable when it returns. Raises TakenOver where the trial is not this controller's any more."""
+        while True:
+            known = self._trials.get(trial) if trial is not None else None
+            if known is not None and known.owner != self.me and kind != "confirmed":
+                raise TakenOver(f"trial {trial}")
+            if self.append_now(kind, trial, **data):
+                return
+
+    def append_now(self, kind: str, trial: int | None = None, **data: Any) -> bool:
+        """False, and nothing appended, where another controller has written since: that is read now; decide anew."""
+        if self.me is not None:
+            data["by"] = self.me
+        if not self._store.append_at(self._study, self._seq + 1, kind, trial, data):
+            self._read_on()
+            return False
+        self._take_in(Event(id=0, seq=self._seq + 1, time="", kind=kind, trial=trial, data=data))
         self.notify(kind, trial, **data)
+        return True
+
+    def news(self) -> list[Trial]:
+        """Trials that other controllers proposed or ended since the last call; the store is asked now and then."""
+        if self.me is not None and time.monotonic() - self._read_at > _READ_S:
+            self._read_on()
+        found = [self._trials[index] for index in self._news]
+        self._news.clear()
+        return found
 
     def notify(self, kind: str, trial: int | None = None, **data: Any) -> None:
         """Tell the listener alone: something that need not be known after a crash."""
@@ -85,8 +136,54 @@ class Journal:
 
     @property
     def trials(self) -> dict[int, Trial]:
-        """By index, as the events say."""
+        """By index, in their order, as the events say."""
         return self._trials
+
+    @property
+    def open(self) -> list[Trial]:
+        """Those that have not ended, of all controllers."""
+        return list(self._open.values())
+
+    @property
+    def mine(self) -> list[Trial]:
+        return [trial for trial in self._open.values() if trial.owner == self.me]
+
+    def count(self, state: State) -> int:
+        return self._states[state]
+
+    def knows(self, digest: str) -> bool:
+        """Whether that candidate was proposed."""
+        return digest in self._digests
+
+    def last(self, kind: str) -> Event | None:
+        """The latest event of a kind that concerns the study as a whole."""
+        return self._last.get(kind)
+
+    def _read_on(self) -> None:
+        self._read_at = time.monotonic()
+        for event in self._store.events(self._study, self._seq):
+            before = self._trials.get(event.trial) if event.trial is not None else None
+            self._take_in(event)
+            if event.trial is not None and (before is None or self._trials[event.trial].ended != before.ended):
+                self._news[event.trial] = None
+            self.notify(event.kind, event.trial, **event.data)
+
+    def _take_in(self, event: Event) -> None:
+        self._seq = event.seq
+        if event.trial is None:
+            self._last[event.kind] = event
+            return
+        before = self._trials.get(event.trial)
+        apply(self._trials, event.kind, event.trial, event.data)
+        trial = self._trials[event.trial]
+        self._digests.add(trial.digest)
+        if before is not None:
+            self._states[before.state] -= 1
+        self._states[trial.state] += 1
+        if trial.ended:
+            self._open.pop(trial.index, None)
+        else:
+            self._open[trial.index] = trial
 
 
 def trials_of(events: Iterable[Event]) -> dict[int, Trial]:
@@ -105,7 +202,14 @@ def apply(trials: dict[int, Trial], kind: str, index: int | None, data: Mapping[
         return
     if kind == "proposed":
         trials.setdefault(
-            index, Trial(index=index, choices=data["choices"], digest=data["digest"], source=data["source"])
+            index,
+            Trial(
+                index=index,
+                choices=data["choices"],
+                digest=data["digest"],
+                source=data["source"],
+                owner=data.get("by"),
+            ),
         )
         return
     trial = trials[index]
@@ -128,6 +232,8 @@ def _advanced(trial: Trial, kind: str, data: Mapping[str, Any]) -> Trial:
             return replace(trial, state="early_stopped", reason=data["reason"], hoped=data["hoped"])
         case "training":
             return replace(trial, state="training", attempt=data["attempt"])
+        case "taken_over":
+            return replace(trial, owner=data.get("by"))
         case "retried":
             return replace(trial, state="profiled", attempt=data["attempt"])
         case "completed":

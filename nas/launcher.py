@@ -11,11 +11,11 @@ import math
 import os
 import secrets
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,21 +23,25 @@ from torchx.runner import Runner
 from torchx.schedulers import get_scheduler_factories, slurm_scheduler
 from torchx.specs import AppDryRunInfo, AppState, is_terminal, runopts
 
-from nas import lifeline, slurm, training
+from nas import local_jobs, slurm
 from nas.training import component
+from nas.training.job import DEFAULT
 from nas.training.outcome import Word, read_result
 from profiles import files
 from profiles.errors import InputError, UnavailableError
 
-DEFAULT_SCRIPT = Path(str(training.__file__)).with_name("train.py")
 LOCAL = "local_cwd"
+# Their jobs run in a container: train.image says in which.
+_IN_CONTAINERS = ("local_docker", "kubernetes", "kubernetes_mcad", "aws_batch", "aws_sagemaker")
+_NEEDS = {"kubernetes": "kubernetes", "kubernetes_mcad": "kubernetes", "aws_batch": "boto3", "aws_sagemaker": "boto3"}
+_EXTRAS = {"kubernetes": "kubernetes", "boto3": "aws"}
+# The option that stands before the job's name in a handle.
+_PLACE = {"kubernetes": "namespace", "aws_batch": "queue"}
 # The option that names the folder for what the scheduler itself writes; Slurm would write where hwnas was started.
 _OUTPUT_FOLDER = {LOCAL: "log_dir", "slurm": "job_dir"}
 _SESSION = "hwnas"
 _SETTLE_S = 5.0  # from a scheduler's word that a job has ended to believing that it left no result
 _ASK_S = 2.0  # a cluster is asked about a job at most this often
-_NUMBERS = ("pid", "pid_ticks", "pgid", "pgid_ticks")
-_START_S = 2.0  # until a job that was just started says which processes are its own
 
 
 class Launcher:
@@ -52,7 +56,8 @@ class Launcher:
         logging.getLogger("torchx").setLevel(logging.ERROR)
         slurm_scheduler.SLURM_JOB_DIRS = os.devnull  # its index of log files, which it keeps in the current folder
         self.scheduler = scheduler
-        self._resources = resources
+        inside: dict[str, Any] = {"python": "python"} if resources.get("image") else {}
+        self._resources = inside | resources
         self._runner = Runner(_SESSION, factories)
         self._gone: dict[str, float] = {}  # handle -> when it was first seen to have ended
         self._asked: dict[str, tuple[float, Word | None]] = {}  # handle -> when, and the answer
@@ -61,12 +66,22 @@ class Launcher:
                 accepted = self._runner.scheduler_run_opts(scheduler)  # makes the scheduler
             except Exception as error:
                 raise UnavailableError(f"the scheduler {scheduler} cannot be used here: {error}") from error
+        if scheduler in _IN_CONTAINERS and not resources.get("image"):
+            raise InputError.of("study", "train.image", "", f"a container image with hwnas in it, for {scheduler}")
         self._options = _checked(options or {}, accepted)
 
     @property
     def local(self) -> bool:
         """Whether jobs run on this machine, can be paused, and end with this process."""
         return self.scheduler == LOCAL
+
+    def check(self) -> None:
+        """Raises UnavailableError where nothing could be submitted: a package is missing."""
+        package = _NEEDS.get(self.scheduler)
+        if package is not None and find_spec(package) is None:
+            raise UnavailableError(
+                f"the scheduler {self.scheduler} needs the package {package}: pip install 'hwnas[{_EXTRAS[package]}]'"
+            )
 
     def request(
         self,
@@ -76,12 +91,17 @@ class Launcher:
         ticket: str = "",
         gpu: str | None = None,
     ) -> AppDryRunInfo[Any]:
-        """What ``submit`` would ask of the scheduler, as a value that can be printed and tested."""
+        """What ``submit`` would ask of the scheduler, as a value that can be printed and tested; no cluster is asked.
+
+        Raises UnavailableError where Kubernetes's package is missing, which makes its requests.
+        """
+        if _NEEDS.get(self.scheduler) == "kubernetes":
+            self.check()
         out_dir = out_dir.absolute()
         app = component.train(
             str(candidate.absolute()),
             str(out_dir),
-            str(Path(script).absolute() if script else DEFAULT_SCRIPT),
+            str(Path(script).absolute()) if script else DEFAULT,
             name=f"{out_dir.parent.parent.name}-{out_dir.parent.name}",
             die_with=os.getpid() if self.local else 0,
             ticket=ticket,
@@ -121,7 +141,7 @@ class Launcher:
         if handle and result is not None and not result["cancelled"]:
             return handle
         if self.local:
-            _kill(out_dir)
+            local_jobs.kill(out_dir)
             return None
         return handle if handle and self.state(handle, out_dir) == "running" else None
 
@@ -133,7 +153,7 @@ class Launcher:
         if result is None and (word is None or word.running):
             return "running"  # or the cluster does not answer now: the caller's timeout bounds this
         if self.local:
-            _kill(out_dir)  # where the supervisor was killed, the training's own children may be left
+            local_jobs.kill(out_dir)  # where the supervisor was killed, the training's own children may be left
             return "ended"
         # A result may be on its way through a network file system, the scheduler's reason through its accounts.
         known = result is not None and word is not None and not word.running
@@ -178,21 +198,26 @@ class Launcher:
 
     def _own_handle(self, out_dir: Path) -> str | None:
         """As the job itself wrote it down."""
-        job = _job_of(out_dir)
+        job = local_jobs.job_of(out_dir)
         app_id = job.get("app_id") if job else None
-        return f"{self.scheduler}://{_SESSION}/{app_id}" if app_id else None
+        option = _PLACE.get(self.scheduler)
+        place = "" if option is None else f"{self._options.get(option, 'default')}:"
+        return f"{self.scheduler}://{_SESSION}/{place}{app_id}" if app_id else None
 
     def pause(self, out_dir: Path) -> bool:
         """Stop all processes of a local job's training. False where there is nothing to stop: it has ended."""
-        return self.local and _signal_training(out_dir, signal.SIGSTOP)
+        return self.local and local_jobs.signal_training(out_dir, signal.SIGSTOP)
 
     def resume(self, out_dir: Path) -> bool:
-        return self.local and _signal_training(out_dir, signal.SIGCONT)
+        return self.local and local_jobs.signal_training(out_dir, signal.SIGCONT)
 
 
 def _checked(options: Mapping[str, Any], accepted: runopts) -> dict[str, Any]:
     """As TorchX's scheduler takes them; ``time = 5`` is "5". Raises InputError on a name or a type that it does not."""
     known = {name: option.opt_type for name, option in accepted}
+    for name, option in accepted:
+        if option.is_required and name not in options:
+            raise InputError(f"study: train.options.{name}: not given; accepted: {option.help}")
     checked = {}
     for name, value in options.items():
         if name not in known:
@@ -202,51 +227,6 @@ def _checked(options: Mapping[str, Any], accepted: runopts) -> dict[str, Any]:
         if not runopts.is_type(checked[name], kind):
             raise InputError.of("study", f"train.options.{name}", value, str(getattr(kind, "__name__", kind)))
     return checked
-
-
-def _job_of(out_dir: Path) -> dict[str, Any] | None:
-    """The supervisor's ``job.json``; ``None`` where there is none, or another one: a script may write there."""
-    job = files.read_json(out_dir / "job.json")
-    return job if isinstance(job, dict) and {"host", *_NUMBERS} <= job.keys() else None
-
-
-def _signal_training(out_dir: Path, number: signal.Signals) -> bool:
-    """To the whole group. A job that was just started is given a moment to say which group that is."""
-    deadline = time.monotonic() + _START_S
-    while read_result(out_dir) is None:
-        job = _job_of(out_dir)
-        if job is not None:
-            return _send(job, "pgid", number)
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return False
-
-
-def _send(job: Mapping[str, Any], which: Literal["pid", "pgid"], number: signal.Signals) -> bool:
-    """To a process group of this machine, if it is still the one that the job wrote down.
-
-    Its leader may have ended: the kernel gives that number to no other process while the group has members.
-    """
-    if job["host"] != socket.gethostname() or lifeline.start_ticks(job[which]) not in (None, job[f"{which}_ticks"]):
-        return False
-    try:
-        os.killpg(job[which], number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def _kill(out_dir: Path) -> None:
-    """End what may be left of a local job and wait for it: it must not write into the folder of a new one."""
-    job = _job_of(out_dir)
-    if job is None or job["host"] != socket.gethostname():
-        return
-    _send(job, "pgid", signal.SIGKILL)
-    _send(job, "pid", signal.SIGKILL)
-    deadline = time.monotonic() + _START_S
-    while lifeline.start_ticks(job["pid"]) == job["pid_ticks"] and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 @contextmanager

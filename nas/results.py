@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas import account as accounts
 from nas import pareto
 from nas.baseline import against
 from nas.folder import RunFolder
 from nas.generators import Limit, Objective
 from nas.journal import BASELINE, Trial, trials_of
-from nas.study import Study, load_study
+from nas.run_store import open_store
+from nas.study import Study
+from nas.study_file import load_study
 from profiles import files
 from profiles.errors import InputError
-from profiles.store import Event, Store
+from profiles.store import Event
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,11 +82,12 @@ class Results:
 def read_results(path: Path) -> Results:
     """Raises InputError where ``path`` is not a run folder."""
     folder = RunFolder(path)
-    if not folder.study.is_file() or not folder.database.is_file():
+    if not folder.study.is_file() or not folder.begun:
         raise InputError(f"{path}: given a folder without study.toml and study.db; accepted: the folder of a search")
     study = load_study(folder.study)
-    with Store(folder.database) as store:
-        return results_of(study, folder, store.events(study.name))
+    store, name = open_store(folder, study.name)
+    with store:
+        return results_of(study, folder, store.events(name))
 
 
 def results_of(study: Study, folder: RunFolder, events: Sequence[Event]) -> Results:
@@ -111,6 +115,24 @@ def plan_of(study: Study, events: Sequence[Event]) -> tuple[tuple[Objective, ...
     objectives = tuple(Objective(name=o.metric, goal=o.goal, threshold=o.threshold) for o in study.objective)
     limits = tuple(Limit(name=one["name"], op=one["op"], bound=one["bound"]) for one in started.data["limits"])
     return objectives, limits
+
+
+def account_of(results: Results) -> dict[str, float]:
+    """Seconds by kind over all sessions and controllers of a run, and what measuring first saved; see docs for each."""
+    kept = [event.data for event in results.events if event.kind == "account"]
+    total = accounts.add([{key: seconds for key, seconds in data.items() if key != "by"} for data in kept])
+    trained = [trial.train_s for trial in results.trials if trial.train_s is not None]
+    gated = sum(trial.state == "gated" for trial in results.trials)
+    total["gated"] = gated
+    mean_s = sum(trained) / len(trained) if trained else 0.0
+    total["training_saved_s"] = gated * mean_s
+    stopped = [event.data for event in results.events if event.kind == "early_stopped"]
+    total["early_stopped"] = len(stopped)
+    total["steps_saved"] = sum(data["steps"] - data["step"] for data in stopped)
+    total["steps_of_stopped"] = sum(data["steps"] for data in stopped)
+    total["stopping_saved_s"] = mean_s * sum(1 - data["step"] / data["steps"] for data in stopped)
+    total["trials"] = len(results.trials)
+    return total
 
 
 def pick(results: Results, limits: Sequence[Limit]) -> int | None:

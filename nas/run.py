@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from devices.fleet import Fleet
 from devices.session import OnEvent
-from nas import account as accounts
-from nas import checks
+from devices.transports.local import Device as Local
+from nas import checks, run_store
 from nas.account import Account
 from nas.baseline import check_file
+from nas.begin import begin, spec_of
 from nas.bench import Bench
 from nas.confirm import confirm
-from nas.data import Dataset, load
+from nas.data import load
 from nas.export import INPUT
 from nas.folder import RunFolder, locked
 from nas.gpu_share import for_training
 from nas.jobs import Jobs
 from nas.journal import Journal, Listener
 from nas.launcher import Launcher
+from nas.plan import Plan
 from nas.precision import SAMPLES
+from nas.presence import Presence, own_name
 from nas.proposals import Proposals
 from nas.proposals import results_of as told
-from nas.results import Results, plan_of, read_results, results_of, write_results
-from nas.search import Plan, Search
+from nas.results import Results, plan_of, results_of, write_results
+from nas.search import Search
 from nas.spaces import find_space
 from nas.steps import Candidates
-from nas.study import Study, Train, parameters_of, write_study
+from nas.study import Study, Train
+from nas.study_file import write_study
 from nas.training.table import read_table
-from profiles.errors import InputError, Interrupted, MeasurementError, NothingFits, UnavailableError
-from profiles.store import Store
+from profiles.errors import Interrupted, MeasurementError, NothingFits, UnavailableError
+
+_TICK_S = 0.5
 
 
 def run_study(
@@ -44,15 +50,17 @@ def run_study(
     resume: bool = False,
     listener: Listener | None = None,
     where: str | None = None,
+    store: str | None = None,
 ) -> Results:
     """Search, confirm and write the run folder ``out``; what happens on the way goes to ``listener``.
 
-    ``where``: the study's file, for messages.
+    ``where``: the study's file, for messages. ``store``: a URL or a file that takes the place of ``study.db``; on a
+    database server several controllers may work on one folder, see docs/cluster.md.
 
     Raises InputError before anything is started; Interrupted on Ctrl-C or SIGTERM, after local jobs were ended;
-    UnavailableError where a device is gone or the disk is full; NothingFits where trials were measured and none fits,
-    MeasurementError where there is no figure at all. In all but the first case the folder holds what was found, and the
-    search can be resumed.
+    UnavailableError where a device or the store is gone or the disk is full; NothingFits where trials were measured and
+    none fits, MeasurementError where there is no figure at all. In all but the first case the folder holds what was
+    found, and the search can be resumed.
     """
     folder = RunFolder(out)
     with checks.about(where or f"study {study.name}"):
@@ -60,39 +68,43 @@ def run_study(
         checks.metrics(study, data)
         checks.meters(study, fleet)
         targets = {name: fleet.target(name) for name in study.targets}
-        launcher = _launcher(study.train)
+        launcher = launcher_of(study.train)
+        launcher.check()
         space = find_space(study.full_space)
         table = read_table(Path(study.train.table), space, study.trained_metrics) if study.train.table else None
         if study.baseline is not None and study.baseline.onnx is not None and not folder.trial(0).trained.exists():
             check_file(Path(study.baseline.onnx), study, data, targets.values())
+    beside_jobs = launcher.local and table is None and _measured_here(study, fleet)
+    shared = run_store.served(folder, store) and not beside_jobs
     with ExitStack() as stack:
         stack.enter_context(_terminable())
-        stack.enter_context(locked(out))
+        stack.enter_context(locked(out, shared=shared))
         checks.folder(folder, study, resume)
+        kept, name = run_store.open_store(folder, study.name, store, _sayer(listener))
+        stack.enter_context(kept)
         write_study(study, folder.study)
-        store = stack.enter_context(Store(folder.database))
-        journal = Journal(store, study.name, listener)
+        me = own_name() if shared else None
+        presence = stack.enter_context(Presence(kept, name, me)) if me is not None else None
+        journal = Journal(kept, name, listener, me)
         account = Account()
         try:
-            calibration = {INPUT: data.x_train[:SAMPLES]}
-            bench = stack.enter_context(
-                Bench(
-                    fleet,
-                    targets,
-                    store,
-                    study.name,
-                    _teller(journal),
-                    metered=study.metered,
-                    calibration=calibration,
-                )
+            bench = Bench(
+                fleet,
+                targets,
+                kept,
+                name,
+                _teller(journal),
+                metered=study.metered,
+                calibration={INPUT: data.x_train[:SAMPLES]},
             )
+            stack.enter_context(bench)
             candidates = Candidates(study, space, data, bench, table)
             gpus = for_training(fleet, targets.values())
-            reason = _search(study, folder, candidates, launcher, journal, account, gpus)
-            results = _finish(study, folder, store, journal, reason)
+            reason, last = _search(study, folder, candidates, launcher, journal, presence, account, gpus)
+            results = _finish(study, folder, journal, reason) if last else results_of(study, folder, journal.events)
         except KeyboardInterrupt:
-            if any(event.kind == "started" for event in journal.events):
-                _finish(study, folder, store, journal, None)
+            if journal.last("started") is not None:
+                _finish(study, folder, journal, None)
             ended = sum(trial.ended for trial in journal.trials.values())
             raise Interrupted(
                 f"interrupted with {ended} trials done; go on with the same command and --resume"
@@ -103,14 +115,27 @@ def run_study(
         finally:
             with suppress(UnavailableError):  # a full disk: it is no loss beside what was said of it
                 journal.append("account", None, **account.summary())
-    if not results.front:
-        raise _nothing(results, reason)
-    return read_results(out)
+        if not results.front:
+            raise _nothing(results, reason)
+        return results_of(study, folder, journal.events)
 
 
-def _launcher(train: Train) -> Launcher:
+def launcher_of(train: Train) -> Launcher:
+    """The jobs' scheduler, and what each of them asks of it."""
     resources = {"cpu": train.cpus, "gpu": train.gpus, "memory_mb": train.memory_mb, "threads": train.cpus}
-    return Launcher(train.scheduler, train.options, **resources)
+    inside = {"image": train.image, "mounts": train.mounts}
+    return Launcher(train.scheduler, train.options, **resources, **inside)
+
+
+def _measured_here(study: Study, fleet: Fleet) -> bool:
+    """Whether this very machine is measured: jobs of another controller would not stand still for it."""
+    boards = [board for name in study.targets for board in fleet.boards(fleet.target(name).device)]
+    return any(isinstance(fleet.devices[board], Local) for board in boards)
+
+
+def _sayer(listener: Listener | None) -> Callable[[str], object] | None:
+    """Tells that the store is waited for."""
+    return None if listener is None else lambda reason: listener("device", None, {"reason": reason})
 
 
 def _teller(journal: Journal) -> OnEvent:
@@ -125,34 +150,19 @@ def _teller(journal: Journal) -> OnEvent:
     return hear
 
 
-def account_of(results: Results) -> dict[str, float]:
-    """Seconds by kind over all sessions of the run, and what measuring first saved; see docs for each key."""
-    total = accounts.add([event.data for event in results.events if event.kind == "account"])
-    trained = [trial.train_s for trial in results.trials if trial.train_s is not None]
-    gated = sum(trial.state == "gated" for trial in results.trials)
-    total["gated"] = gated
-    mean_s = sum(trained) / len(trained) if trained else 0.0
-    total["training_saved_s"] = gated * mean_s
-    stopped = [event.data for event in results.events if event.kind == "early_stopped"]
-    total["early_stopped"] = len(stopped)
-    total["steps_saved"] = sum(data["steps"] - data["step"] for data in stopped)
-    total["steps_of_stopped"] = sum(data["steps"] for data in stopped)
-    total["stopping_saved_s"] = mean_s * sum(1 - data["step"] / data["steps"] for data in stopped)
-    total["trials"] = len(results.trials)
-    return total
-
-
 def _search(
     study: Study,
     folder: RunFolder,
     candidates: Candidates,
     launcher: Launcher,
     journal: Journal,
+    presence: Presence | None,
     account: Account,
     gpus: list[str] | None,
-) -> str:
+) -> tuple[str, bool]:
+    """Why it ended, and whether it is this controller that ends it."""
     with account.span("measuring"):
-        _begin(study, folder, candidates.bench, journal)
+        begin(study, folder, candidates.bench, journal)
     objectives, limits = plan_of(study, journal.events)
     plan = Plan(study=study, folder=folder, objectives=objectives, limits=limits)
     budget, train = study.budget, study.train
@@ -165,16 +175,26 @@ def _search(
         gpus=gpus,
     )
     proposals = Proposals(
-        _spec(study, plan, candidates.data),
-        study.seed,
-        known=lambda: told([t for _, t in sorted(journal.trials.items()) if t.of_space], plan.modelled),
+        spec_of(study, plan, candidates.data),
+        study.seed + (len(presence.others) if presence is not None else 0),
+        known=lambda: told([t for t in journal.trials.values() if t.of_space], plan.modelled),
         timeout_s=study.search.ask_timeout_s,
         log=folder.path / "generator.log",
     )
     try:
-        search = Search(plan, candidates=candidates, journal=journal, jobs=jobs, proposals=proposals, account=account)
+        search = Search(
+            plan,
+            candidates=candidates,
+            journal=journal,
+            jobs=jobs,
+            proposals=proposals,
+            account=account,
+            presence=presence,
+        )
         reason = search.run()
         proposals.close()
+        if presence is not None and not _my_turn(journal, presence):
+            return reason, False
         found = results_of(study, folder, journal.events)
         # With the incumbent, so that what it is compared with was measured side by side with it.
         incumbent = found.baseline.index if found.baseline is not None else None
@@ -183,55 +203,30 @@ def _search(
     finally:
         proposals.close()
         jobs.cancel_all()
-    return reason
+    return reason, True
 
 
-def _begin(study: Study, folder: RunFolder, bench: Bench, journal: Journal) -> None:
-    """Calibrate the targets, so that "4x" is a number and stays the same one for the whole study."""
-    begun = next((event for event in journal.events if event.kind == "started"), None)
-    described = bench.described()
-    if begun is None:
-        journal.notify("calibrating", targets=list(described))
-        limits = [
-            {"name": c.metric, "op": "<=" if c.max is not None else ">=", "bound": _bound(c.bound, c.target, bench)}
-            for c in study.constraint
-        ]
-        references = {name: bench.reference_ms(name) for name in described}
-        journal.append("started", None, targets=described, limits=limits, references_ms=references)
-        return
-    if begun.data["targets"] != described:
-        raise InputError(
-            f"{folder.path}: the targets differ from those it was begun with; begin anew with another --out"
-        )
-    journal.append("resumed", None)
+def _my_turn(journal: Journal, presence: Presence) -> bool:
+    """Of several controllers one confirms the front, another one if it is gone. False: the front was confirmed."""
+    begun = max(event.seq for kind in ("started", "resumed") if (event := journal.last(kind)) is not None)
+    while True:
+        closing, finished = journal.last("closing"), journal.last("finished")
+        if finished is not None and finished.seq > begun:
+            return False
+        taken = closing is not None and closing.seq > (finished.seq if finished is not None else 0)
+        if not taken or (closing is not None and presence.gone(closing.data["by"])):
+            if journal.append_now("closing"):
+                return True
+            continue
+        journal.notify("tick")
+        time.sleep(_TICK_S)
+        journal.news()
 
 
-def _bound(bound: float | str, target: str | None, bench: Bench) -> float:
-    if isinstance(bound, str):
-        return float(bound.removesuffix("x")) * bench.reference_ms(target or "local")
-    return float(bound)
-
-
-def _spec(study: Study, plan: Plan, data: Dataset) -> dict[str, Any]:
-    """The study as ``nas.generate.parse`` takes it."""
-    objectives = [{"name": o.name, "goal": o.goal, "threshold": o.threshold} for o in plan.objectives]
-    return {
-        "parameters": parameters_of(study),
-        "objectives": objectives,
-        "constraints": [{"name": limit.name, "op": limit.op, "bound": limit.bound} for limit in plan.limits],
-        "space": study.full_space,
-        "input_shape": list(data.input_shape),
-        "outputs": data.outputs,
-        "generator": study.search.generator,
-        "initial": study.search.initial_trials,
-        "options": study.search.options,
-    }
-
-
-def _finish(study: Study, folder: RunFolder, store: Store, journal: Journal, reason: str | None) -> Results:
+def _finish(study: Study, folder: RunFolder, journal: Journal, reason: str | None) -> Results:
     """``reason`` is ``None`` where the search was interrupted."""
     journal.append("interrupted" if reason is None else "finished", None, reason=reason)
-    results = results_of(study, folder, store.events(study.name))
+    results = results_of(study, folder, journal.events)
     write_results(results)
     return results
 

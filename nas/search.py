@@ -4,52 +4,40 @@
 
 One thread, one loop. Jobs and the generator run beside it and are looked at in turn; while this machine is measured
 they stand still. Every step is journalled before and after, so a search that was killed goes on where it was.
+
+Where several controllers work on one study, each does this for its own trials, and takes over those of one that is
+gone; the budget and what ends a search are of all trials.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 from devices import onnxfile
 from nas.account import Account
 from nas.courses import Courses, stall
-from nas.folder import RunFolder
-from nas.generators import Limit, Objective
+from nas.endings import Endings
 from nas.jobs import Jobs, Key
-from nas.journal import BASELINE, Journal, Trial
-from nas.proposals import Proposal, Proposals, result_of
+from nas.journal import BASELINE, Journal, TakenOver, Trial
+from nas.plan import Plan
+from nas.presence import Presence, same_machine
+from nas.proposals import Proposal, Proposals
 from nas.spaces import digest
 from nas.steps import Candidates, gate
-from nas.study import Study
 from nas.training.outcome import Outcome
-from nas.training.table import Table
-from profiles.errors import HwnasError, TrialError, UnavailableError
+from profiles.errors import HwnasError, UnavailableError
 
 _TICK_S = 0.1
 _TRAINING_ATTEMPTS = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a search is about, with all relative limits resolved to numbers."""
-
-    study: Study
-    folder: RunFolder
-    objectives: tuple[Objective, ...]
-    limits: tuple[Limit, ...]
-
-    @property
-    def modelled(self) -> list[str]:
-        names = [objective.name for objective in self.objectives] + [limit.name for limit in self.limits]
-        return list(dict.fromkeys(names))
-
-
 class Search:
-    """``run`` returns why it ended. What there is to see is in the journal and in the folder."""
+    """``run`` returns why it ended. What there is to see is in the journal and in the folder.
+
+    ``presence``: of the other controllers; ``None``: there are none, and all trials are this one's.
+    """
 
     def __init__(
         self,
@@ -60,6 +48,7 @@ class Search:
         jobs: Jobs,
         proposals: Proposals,
         account: Account,
+        presence: Presence | None = None,
     ) -> None:
         self._plan = plan
         self._candidates = candidates
@@ -67,6 +56,8 @@ class Search:
         self._jobs = jobs
         self._proposals = proposals
         self._account = account
+        self._presence = presence
+        self._endings = Endings(plan, candidates, journal, proposals, account)
         self._courses = Courses(plan.folder, plan.objectives, plan.limits) if plan.study.search.early_stopping else None
         self._stalled: str | None = None
         budget = plan.study.budget
@@ -77,6 +68,7 @@ class Search:
         self._adopt()
         self._proposals.warm()
         while True:
+            self._hear()
             self._harvest()
             self._stop_early()
             self._launch()
@@ -91,12 +83,13 @@ class Search:
     # What ends a search
 
     def _over(self) -> str | None:
-        failed = [trial for trial in self._trials if trial.state == "failed"]
-        if len(failed) > self._failures:
+        if self._journal.count("failed") > self._failures:
             self._jobs.cancel_all()
-            last = max(failed, key=lambda trial: trial.index)
-            return f"{len(failed)} trials failed (budget.failures = {self._failures}); the last one: {last.reason}"
-        if self._open or self._proposals.asked:
+            failed = [trial for trial in self._trials if trial.state == "failed"]
+            return (
+                f"{len(failed)} trials failed (budget.failures = {self._failures}); the last one: {failed[-1].reason}"
+            )
+        if self._journal.open or self._proposals.asked:
             return None
         if self._proposals.exhausted:
             return "the search space is exhausted"
@@ -110,23 +103,51 @@ class Search:
             return False
         if self._until is not None and time.monotonic() > self._until:
             return False
-        return budget.trials is None or len(self._trials) < budget.trials
+        return budget.trials is None or len(self._journal.trials) < budget.trials
 
     @property
     def _trials(self) -> list[Trial]:
-        return [trial for _, trial in sorted(self._journal.trials.items())]
+        return list(self._journal.trials.values())
 
-    @property
-    def _open(self) -> list[Trial]:
-        return [trial for trial in self._trials if not trial.ended]
+    # Other controllers
+
+    def _hear(self) -> None:
+        """What the others did meanwhile, and what one that is gone has left."""
+        for trial in self._journal.news():
+            self._endings.tell(trial)
+        for key in self._jobs.running:
+            if self._journal.trials[key.trial].owner != self._journal.me:
+                self._jobs.drop(key)
+        if self._presence is not None:
+            for trial in self._journal.open:
+                if trial.owner != self._journal.me and self._presence.gone(trial.owner):
+                    with suppress(TakenOver):
+                        self._take_over(trial)
+
+    def _take_over(self, trial: Trial) -> None:
+        before = trial.owner
+        if not self._journal.append_now("taken_over", trial.index):
+            return  # perhaps by another one: looked at again
+        trial = self._journal.trials[trial.index]
+        if trial.state != "training":
+            return
+        if self._jobs.local and not same_machine(before):
+            # Its job has died with it; if it was only cut off, that job still writes into its folder.
+            reason = f"{before}, which trained it, is gone"
+            self._journal.append("retried", trial.index, attempt=trial.attempt + 1, reason=reason)
+        else:
+            self._start(trial, trial.attempt)
 
     # The steps
 
     def _adopt(self) -> None:
         """Trainings that were under way when an earlier controller ended."""
-        for trial in self._open:
-            if trial.state == "training":
-                self._start(trial, trial.attempt)
+        if self._presence is None:
+            for trial in self._journal.open:
+                if trial.owner != self._journal.me:
+                    self._take_over(trial)
+                elif trial.state == "training":
+                    self._start(trial, trial.attempt)
         for trial in self._trials:
             if trial.state == "early_stopped":  # journalled, and then perhaps killed before the job was cancelled
                 self._jobs.stop_leftover(self._plan.folder.trial(trial.index).retry(trial.attempt))
@@ -135,29 +156,32 @@ class Search:
         proposal = self._proposals.poll()
         if proposal is not None:
             self._take(proposal)
-        waiting = [trial for trial in self._open if trial.state in ("proposed", "profiled")]
+        waiting = [trial for trial in self._journal.mine if trial.state in ("proposed", "profiled")]
         if not self._proposals.asked and not self._proposals.exhausted and self._wanted:
             baseline = self._plan.study.baseline
-            if baseline is not None and not self._trials:
+            if baseline is not None and not self._journal.trials:
                 self._take(Proposal(choices=dict(baseline.choices), source=BASELINE, seconds=0.0))
-                self._tell(self._trials[0])
+                self._endings.tell(self._trials[0])
             elif len(waiting) <= self._jobs.free:  # one ahead of what could start now
                 self._proposals.ask()
                 self._account.begin("generating", "ask")
 
     def _take(self, proposal: Proposal) -> None:
+        """Unless another controller has proposed the same meanwhile, or the last one that the budget allows."""
         self._account.end("generating", "ask")
         if proposal.source.startswith("random ("):
             self._journal.append("fell_back", None, reason=proposal.source)
-        index = len(self._trials)
-        self._journal.append(
-            "proposed",
-            index,
-            choices=proposal.choices,
-            digest=self._identity(proposal.choices),
-            source=proposal.source,
-            seconds=proposal.seconds,
-        )
+        identity = self._identity(proposal.choices)
+        while self._wanted and not self._journal.knows(identity):
+            if self._journal.append_now(
+                "proposed",
+                len(self._journal.trials),
+                choices=proposal.choices,
+                digest=identity,
+                source=proposal.source,
+                seconds=proposal.seconds,
+            ):
+                return
 
     def _identity(self, choices: dict[str, Any]) -> str:
         """Of a network of the space that of its choices; of a baseline that is a file, that of the file."""
@@ -165,19 +189,21 @@ class Search:
 
     def _measure_next(self) -> bool:
         """Profile the oldest proposed candidate. False where there is none."""
-        trial = next((trial for trial in self._open if trial.state == "proposed"), None)
+        trial = next((trial for trial in self._journal.mine if trial.state == "proposed"), None)
         if trial is None:
             return False
         begun = time.monotonic()
         self._journal.notify("measuring", trial.index)
         folder = self._plan.folder.trial(trial.index)
         self._candidates.write(trial, folder.candidate, self._plan.study.seed)
-        try:
-            metrics, sems = self._measured(trial)
-        except HwnasError as error:
-            self._fail(trial, "profile", str(error))
-            return True
-        self._journal.append("profiled", trial.index, metrics=metrics, sems=sems, seconds=time.monotonic() - begun)
+        with suppress(TakenOver):
+            try:
+                metrics, sems = self._measured(trial)
+            except HwnasError as error:
+                self._endings.fail(trial, "profile", str(error))
+                return True
+            seconds = time.monotonic() - begun
+            self._journal.append("profiled", trial.index, metrics=metrics, sems=sems, seconds=seconds)
         return True
 
     def _measured(self, trial: Trial) -> tuple[dict[str, float], dict[str, float]]:
@@ -189,98 +215,57 @@ class Search:
             self._proposals.go_on()
 
     def _launch(self) -> None:
-        for trial in self._open:
-            if trial.state != "profiled":
-                continue
-            if not trial.of_space:
-                self._complete(trial, Outcome())
-                continue
-            # What ships today is compared with, also where it breaks a limit: that may be why one searches.
-            reason = gate(trial.metrics, self._plan.limits) if trial.source != BASELINE else None
-            if reason is not None:
-                self._journal.append("gated", trial.index, reason=reason)
-                self._tell(trial)
-            elif self._candidates.table is not None:
-                self._look_up(trial, self._candidates.table)
-            elif self._jobs.free > 0:
-                self._journal.append("training", trial.index, attempt=trial.attempt)
-                self._start(trial, trial.attempt)
+        for trial in self._journal.mine:
+            if trial.state == "profiled":
+                with suppress(TakenOver):
+                    self._launch_one(trial)
 
-    def _look_up(self, trial: Trial, table: Table) -> None:
-        try:
-            metrics = self._candidates.look_up(trial, self._plan.folder.trial(trial.index), table)
-        except TrialError as error:
-            self._fail(trial, "table", str(error))
+    def _launch_one(self, trial: Trial) -> None:
+        if not trial.of_space:
+            self._endings.complete(trial, Outcome())
             return
-        self._journal.append("completed", trial.index, metrics=metrics)
-        self._tell(trial)
+        # What ships today is compared with, also where it breaks a limit: that may be why one searches.
+        reason = gate(trial.metrics, self._plan.limits) if trial.source != BASELINE else None
+        if reason is not None:
+            self._journal.append("gated", trial.index, reason=reason)
+            self._endings.tell(trial)
+        elif self._candidates.table is not None:
+            self._endings.look_up(trial, self._candidates.table)
+        elif self._jobs.free > 0:
+            self._journal.append("training", trial.index, attempt=trial.attempt)
+            self._start(trial, trial.attempt)
 
     def _start(self, trial: Trial, attempt: int) -> None:
         folder = self._plan.folder.trial(trial.index)
         try:
             self._jobs.start(Key(trial=trial.index), folder.candidate, folder.retry(attempt))
         except UnavailableError as error:
-            self._fail(trial, "training", str(error))
+            self._endings.fail(trial, "training", str(error))
 
     def _harvest(self) -> None:
         for key, outcome in self._jobs.ended():
-            self._ended(self._journal.trials[key.trial], outcome)
+            with suppress(TakenOver):
+                self._ended(self._journal.trials[key.trial], outcome)
 
     def _stop_early(self) -> None:
         """Trainings that cannot better the front any more; and the whole search, where it no longer betters it."""
-        for trial, stop in self._courses.to_stop(self._trials) if self._courses is not None else []:
-            known = {"step": stop.step, "steps": stop.steps, "hoped": dict(stop.hoped)}
-            self._journal.append("early_stopped", trial.index, reason=stop.reason, **known)
-            self._jobs.stop(Key(trial=trial.index))
-            self._tell(trial)
-        if self._stalled is None:
+        if self._courses is not None and self._jobs.running:
+            own = [trial for trial in self._trials if trial.ended or trial.owner == self._journal.me]
+            for trial, stop in self._courses.to_stop(own):
+                known = {"step": stop.step, "steps": stop.steps, "hoped": dict(stop.hoped)}
+                with suppress(TakenOver):
+                    self._journal.append("early_stopped", trial.index, reason=stop.reason, **known)
+                    self._jobs.stop(Key(trial=trial.index))
+                    self._endings.tell(trial)
+        if self._stalled is None and self._plan.study.search.global_stopping is not None:
             self._stalled = stall(self._trials, self._plan.study.search, self._plan.objectives, self._plan.limits)
 
     def _ended(self, trial: Trial, outcome: Outcome) -> None:
-        if outcome.reason is not None:
-            self._check_room(trial, outcome.reason)
-        if outcome.reason is not None and outcome.transient and trial.attempt + 1 < _TRAINING_ATTEMPTS:
+        if outcome.reason is None:
+            self._endings.complete(trial, outcome)
+            return
+        self._endings.check_room(trial, outcome.reason)
+        if outcome.transient and trial.attempt + 1 < _TRAINING_ATTEMPTS:
             self._journal.append("retried", trial.index, attempt=trial.attempt + 1, reason=outcome.reason)
-            return
-        if outcome.reason is not None:
-            self._fail(trial, "training", outcome.reason)
-            return
-        self._complete(trial, outcome)
-
-    def _complete(self, trial: Trial, outcome: Outcome) -> None:
-        """Score the ONNX file of what was trained, or of a baseline that need not be."""
-        folder = self._plan.folder.trial(trial.index)
-        try:
-            with self._account.span("evaluating"):
-                metrics = self._candidates.evaluate(trial, folder, folder.retry(trial.attempt), outcome.metrics)
-            self._check_objectives(trial.metrics | metrics)
-        except HwnasError as error:
-            self._fail(trial, "evaluation", str(error))
-            return
-        self._journal.append("completed", trial.index, metrics=metrics, train_s=outcome.wall_s)
-        self._tell(trial)
-
-    def _check_room(self, trial: Trial, reason: str) -> None:
-        try:
-            self._plan.folder.check_room(reason)
-        except UnavailableError:  # what is left of the job says only that; a resumed search trains it again
-            shutil.rmtree(self._plan.folder.trial(trial.index).retry(trial.attempt), ignore_errors=True)
-            raise
-
-    def _check_objectives(self, metrics: Mapping[str, Any]) -> None:
-        """A name that no trial ever gets a value for would make a search without an objective."""
-        for name in self._plan.modelled:
-            if name not in metrics:
-                raise TrialError(f"no {name}; there are: {', '.join(sorted(metrics))}")
-
-    def _fail(self, trial: Trial, step: str, reason: str) -> None:
-        """Raises UnavailableError where it is not the candidate's fault: a full disk, a device that is gone."""
-        self._plan.folder.check_room(reason)
-        self._candidates.bench.connect()
-        self._journal.append("failed", trial.index, step=step, reason=reason[:2000])
-        self._tell(trial)
-
-    def _tell(self, trial: Trial) -> None:
-        if not trial.of_space:
-            return
-        self._proposals.tell(result_of(self._journal.trials[trial.index], self._plan.modelled))
+        else:
+            self._endings.fail(trial, "training", outcome.reason)

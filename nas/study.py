@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
-from devices.toml import load_toml
 from nas.precision import name_of
-from nas.spaces import Choice, Range, canonical, check, find_space
-from profiles import files
-from profiles.errors import InputError
+from nas.spaces import Choice, Range, find_space
 from profiles.records import METERED, METRICS
-from profiles.registry import find, names
 
 # Known before a candidate is trained, without any device.
 STATIC_METRICS = ("params", "macs", "model_size_mb")
@@ -147,6 +139,8 @@ class Train(_Table):
     cpus: int = Field(1, ge=1)  # cpus, gpus, memory_mb: what a cluster is asked for, for each training
     gpus: int = Field(0, ge=0)
     memory_mb: int = Field(4096, ge=1)
+    image: str = ""  # of containers, for the schedulers that use them; hwnas is installed in it
+    mounts: list[str] = []  # what such a container sees of the outside: "type=bind,src=/runs,dst=/runs"
     options: dict[
         str, str | int | bool | list[str]
     ] = {}  # TorchX's of that scheduler: partition, time, image_repo, ...
@@ -257,15 +251,6 @@ def _exceeds(lower: float | str | None, upper: float | str | None) -> bool:
     return isinstance(lower, float) and isinstance(upper, float) and lower > upper
 
 
-def load_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
-    """The study in ``path``; the space, generator, script and baseline that it names are looked up too.
-
-    Raises InputError naming file and key.
-    """
-    study = load_toml(path, Study, overrides)
-    return _with_found_names(study, path)
-
-
 def parameters_of(study: Study) -> list[dict[str, Any]]:
     """The space's parameters as plain JSON, as generators take them."""
     described: list[dict[str, Any]] = []
@@ -283,71 +268,3 @@ def parameters_of(study: Study) -> list[dict[str, Any]]:
                 }
             )
     return described
-
-
-def write_study(study: Study, path: Path) -> None:
-    files.write_text(path, tomli_w.dumps(study.model_dump(exclude_none=True)))
-
-
-def same_search(old: Study, new: Study) -> list[str]:
-    """Keys in which the two differ, other than a budget that grew; none: ``new`` may go on where ``old`` stopped.
-
-    How many failures are too many is no part of the search.
-    """
-    before, after = _flat(old.model_dump()), _flat(new.model_dump())
-    keys = ({**before, **after}).keys() - {"budget.failures"}
-    changed = sorted(key for key in keys if before.get(key) != after.get(key))
-    return [key for key in changed if not (key.startswith("budget.") and _grew(before.get(key), after.get(key)))]
-
-
-def _grew(before: Any, after: Any) -> bool:
-    return after is None or (before is not None and after >= before)
-
-
-def _with_found_names(study: Study, path: Path) -> Study:
-    _look_up(path, "space", lambda: find_space(study.space))
-    _look_up(path, "quantise", lambda: find_space(study.full_space))
-    _look_up(path, "search.generator", lambda: _generator_exists(study.search.generator))
-    if study.baseline is not None and study.baseline.onnx is not None:
-        onnx = str((path.parent / study.baseline.onnx).resolve())
-        study = study.model_copy(update={"baseline": Baseline(onnx=onnx)})
-    elif study.baseline is not None:
-        space = find_space(study.full_space)
-        choices = study.baseline.choices
-        _look_up(path, "baseline.choices", lambda: check(space, choices))
-        study = study.model_copy(update={"baseline": Baseline(choices=canonical(space, choices))})
-    found = {"script": _found(path, "script", study.train.script), "table": _found(path, "table", study.train.table)}
-    return study.model_copy(update={"train": study.train.model_copy(update=found)})
-
-
-def _found(study: Path, key: str, name: str | None) -> str | None:
-    """The absolute path of a file that is named relative to the study."""
-    if name is None:
-        return None
-    file = Path(os.path.realpath(study.parent / name.replace("\0", "")))
-    if not file.is_file():
-        raise InputError.of(str(study), f"train.{key}", name, f"a file; there is none at {file}")
-    return str(file)
-
-
-def _generator_exists(name: str) -> None:
-    if ":" in name:
-        if not callable(getattr(find("nas.generators", name), "create", None)):
-            raise InputError(f"{name}: it has no function create(spec, seed), which makes a generator")
-    elif name not in names("nas.generators"):
-        raise InputError(f"no generator named {name!r}; there are: {', '.join(names('nas.generators'))}")
-
-
-def _look_up(path: Path, key: str, find_it: Any) -> None:
-    try:
-        find_it()
-    except InputError as error:
-        raise InputError(f"{path}: {key}: {error}") from error
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {
-        k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
-    }

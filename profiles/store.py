@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,13 @@ import sqlalchemy as sa
 from profiles import frames
 from profiles.clock import utc_now
 from profiles.comparisons import Comparison
-from profiles.errors import InputError, UnavailableError
+from profiles.database import Database
 from profiles.records import Profile, Target, digest_of
+from profiles.schema import comparisons as _comparisons
+from profiles.schema import controllers as _controllers
+from profiles.schema import events as _events
+from profiles.schema import profiles as _profiles
+from profiles.schema import references as _references
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,60 +35,14 @@ REFERENCE_COUNT = 20  # records of a fingerprint after which its calibration ref
 _TIMES = b', "blocks": [['  # in a record's JSON; what has no raw times has "blocks": []
 _PIECE = 1 << 14  # bytes
 
-_schema = sa.MetaData()
-
-_profiles = sa.Table(
-    "profiles",
-    _schema,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("time", sa.String(32), nullable=False),
-    sa.Column("study", sa.String(128), index=True),
-    sa.Column("trial", sa.Integer),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False, index=True),
-    sa.Column("target", sa.String(128), nullable=False, index=True),
-    sa.Column("fingerprint", sa.String(64), nullable=False, index=True),
-    sa.Column("record", sa.LargeBinary, nullable=False),  # zlib of the JSON with raw times
-)
-
-_events = sa.Table(
-    "events",
-    _schema,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("time", sa.String(32), nullable=False),
-    sa.Column("study", sa.String(128), nullable=False, index=True),
-    sa.Column("trial", sa.Integer),
-    sa.Column("kind", sa.String(32), nullable=False),
-    sa.Column("data", sa.Text, nullable=False),
-)
-
-_comparisons = sa.Table(
-    "comparisons",
-    _schema,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("time", sa.String(32), nullable=False),
-    sa.Column("base", sa.String(64), nullable=False, index=True),  # digests
-    sa.Column("other", sa.String(64), nullable=False, index=True),
-    sa.Column("target", sa.String(128), nullable=False),
-    sa.Column("verdict", sa.String(16), nullable=False),
-    sa.Column("record", sa.LargeBinary, nullable=False),  # zlib of the JSON with raw times
-)
-
-_references = sa.Table(
-    "references",
-    _schema,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("time", sa.String(32), nullable=False),
-    sa.Column("clock", sa.String(64), nullable=False, index=True),  # clock_of(...)
-    sa.Column("calibration_ms", sa.Float, nullable=False),
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line of a study's history. ``trial`` is ``None`` where the event concerns the study as a whole."""
+    """One line of a study's history, ``seq`` its place there from 1. ``trial`` is ``None`` where the event concerns the
+    study as a whole."""
 
     id: int
+    seq: int
     time: str
     kind: str
     trial: int | None
@@ -105,25 +63,19 @@ def clock_of(fingerprint: dict[str, Any], target: Target, calibration_digest: st
 
 
 class Store:
-    """A database that is created where it is missing. Close it, or use it as a context manager."""
+    """A database that is created where it is missing. Close it, or use it as a context manager.
 
-    def __init__(self, url: str | Path) -> None:
-        """``url``: a SQLAlchemy URL, or the path of an SQLite file.
+    A server that goes away for a while is waited for, see ``Database.run``: nothing is lost and nothing kept twice.
+    """
 
-        Raises InputError on a URL that cannot be read, UnavailableError where the database cannot be opened.
-        """
-        self.url = f"sqlite:///{url}" if isinstance(url, Path) else url
-        try:
-            self._engine = sa.create_engine(self.url)
-        except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
-            raise InputError(f"--store: given {self.url}; accepted: a SQLAlchemy URL or a file ({error})") from error
-        if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _durable)
-        with self._begin() as connection:
-            _schema.create_all(connection)
+    def __init__(self, url: str | Path, say: Callable[[str], object] | None = None) -> None:
+        """``url``: a SQLAlchemy URL, or the path of an SQLite file. Raises and says what ``Database`` does."""
+        self._database = Database(url, say)
+        self.name = self._database.name  # for people, without a password
+        self.served = self._database.served
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
     def __enter__(self) -> Store:
         return self
@@ -135,16 +87,47 @@ class Store:
 
     def append(self, study: str, kind: str, trial: int | None, data: dict[str, Any]) -> None:
         """Durable when this returns. NaN in ``data`` is refused (ValueError)."""
-        text = json.dumps(data, allow_nan=False)
-        with self._begin() as connection:
-            connection.execute(_events.insert().values(time=utc_now(), study=study, trial=trial, kind=kind, data=text))
+        last = sa.select(sa.func.max(_events.c.seq)).where(_events.c.study == study)
+        while not self.append_at(study, self._scalar(last, 0) + 1, kind, trial, data):
+            pass  # somebody else was quicker
 
-    def events(self, study: str) -> list[Event]:
-        """In the order in which they were appended."""
-        query = sa.select(_events).where(_events.c.study == study).order_by(_events.c.id)
-        with self._begin() as connection:
-            rows = connection.execute(query).all()
-        return [Event(id=r.id, time=r.time, kind=r.kind, trial=r.trial, data=json.loads(r.data)) for r in rows]
+    def append_at(self, study: str, seq: int, kind: str, trial: int | None, data: dict[str, Any]) -> bool:
+        """Like ``append``, if the place ``seq`` is free; else False, and nothing is changed.
+
+        Who asks for the place after the last event that it knows has decided on the whole history, or learns that it
+        has not: this is all that several controllers need to agree on.
+        """
+        text = json.dumps(data, allow_nan=False)
+        row = {"time": utc_now(), "study": study, "trial": trial, "kind": kind, "data": text, "seq": seq}
+        return self._database.add(_events, [row])
+
+    def events(self, study: str, after: int = 0) -> list[Event]:
+        """In the order in which they were appended; those with a ``seq`` above ``after``."""
+        query = sa.select(_events).where(_events.c.study == study, _events.c.seq > after).order_by(_events.c.seq)
+        return [
+            Event(id=r.id, seq=r.seq, time=r.time, kind=r.kind, trial=r.trial, data=json.loads(r.data))
+            for r in self._rows(query)
+        ]
+
+    # Controllers
+
+    def beat(self, study: str, controller: str) -> dict[str, int]:
+        """Say that ``controller`` lives; all that said so of themselves, with how often. One try, no waiting."""
+        own = (_controllers.c.study == study, _controllers.c.name == controller)
+
+        def beat(connection: sa.Connection) -> dict[str, int]:
+            again = connection.execute(_controllers.update().where(*own).values(beat=_controllers.c.beat + 1))
+            if not again.rowcount:
+                connection.execute(_controllers.insert().values(study=study, name=controller, beat=1))
+            query = sa.select(_controllers.c.name, _controllers.c.beat).where(_controllers.c.study == study)
+            return {row.name: row.beat for row in connection.execute(query)}
+
+        return self._database.run(beat, patience_s=0)
+
+    def leave(self, study: str, controller: str) -> None:
+        """``controller`` works on the study no longer. One try, no waiting."""
+        gone = _controllers.delete().where(_controllers.c.study == study, _controllers.c.name == controller)
+        self._database.run(lambda connection: connection.execute(gone), patience_s=0)
 
     # Profiles
 
@@ -160,8 +143,7 @@ class Store:
             "fingerprint": digest_of(profile.device),
             "record": record,
         }
-        with self._begin() as connection:
-            connection.execute(_profiles.insert().values(row))
+        self._database.add(_profiles, [row])
 
     def profiles(
         self,
@@ -182,23 +164,20 @@ class Store:
             query = query.where(_profiles.c.target == target)
         if study is not None:
             query = query.where(_profiles.c.study == study)
-        with self._begin() as connection:
-            read = _whole if raw else _without_times
-            return [Profile.from_dict(read(record)) for record in connection.execute(query).scalars()]
+        read = _whole if raw else _without_times
+        return [Profile.from_dict(read(row.record)) for row in self._rows(query)]
 
     def models(self) -> list[tuple[str, str, str]]:
         """(model, digest, target) of whatever was profiled, each once, sorted."""
         columns = (_profiles.c.model, _profiles.c.digest, _profiles.c.target)
-        with self._begin() as connection:
-            rows = connection.execute(sa.select(*columns).distinct().order_by(*columns))
-            return [(row.model, row.digest, row.target) for row in rows]
+        rows = self._rows(sa.select(*columns).distinct().order_by(*columns))
+        return [(row.model, row.digest, row.target) for row in rows]
 
     def measured(self, study: str) -> list[tuple[str, str, str]]:
         """(model, digest, target) of each profile of a study, oldest first."""
         columns = (_profiles.c.model, _profiles.c.digest, _profiles.c.target)
         query = sa.select(*columns).where(_profiles.c.study == study).order_by(_profiles.c.id)
-        with self._begin() as connection:
-            return [(row.model, row.digest, row.target) for row in connection.execute(query)]
+        return [(row.model, row.digest, row.target) for row in self._rows(query)]
 
     def frame(self) -> pd.DataFrame:
         """See ``profiles.frames``: one row per profile, no raw times."""
@@ -220,22 +199,19 @@ class Store:
             "verdict": comparison.verdict.verdict,
             "record": record,
         }
-        with self._begin() as connection:
-            connection.execute(_comparisons.insert().values(row))
+        self._database.add(_comparisons, [row])
 
     def comparisons(self) -> list[dict[str, Any]]:
         """As ``Comparison.to_dict`` gives them, oldest first."""
-        with self._begin() as connection:
-            records = connection.execute(sa.select(_comparisons.c.record).order_by(_comparisons.c.id)).scalars().all()
-        return [json.loads(zlib.decompress(record)) for record in records]
+        query = sa.select(_comparisons.c.record).order_by(_comparisons.c.id)
+        return [json.loads(zlib.decompress(row.record)) for row in self._rows(query)]
 
     # Calibration references
 
     def add_reference(self, clock: str, times_ms: Sequence[float]) -> None:
         """Add the calibration model's times; those after the first ``REFERENCE_COUNT`` change nothing."""
         rows = [{"time": utc_now(), "clock": clock, "calibration_ms": time_ms} for time_ms in times_ms]
-        with self._begin() as connection:
-            connection.execute(_references.insert(), rows)
+        self._database.add(_references, rows)
 
     def reference_times(self, clock: str) -> list[float]:
         """The first ``REFERENCE_COUNT`` times in ms, oldest first."""
@@ -245,21 +221,28 @@ class Store:
             .order_by(_references.c.id)
             .limit(REFERENCE_COUNT)
         )
-        with self._begin() as connection:
-            return list(connection.execute(query).scalars())
+        return [row.calibration_ms for row in self._rows(query)]
 
     def reference_ms(self, clock: str) -> float | None:
         """Median of the first ``REFERENCE_COUNT`` times, ``None`` before there are that many."""
         times = self.reference_times(clock)
         return float(np.median(times)) if len(times) == REFERENCE_COUNT else None
 
-    @contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.DBAPIError as error:
-            raise UnavailableError(f"{self.url}: {error.orig}") from error
+    def size_mb(self) -> float | None:
+        """On the database's disk; ``None`` where it does not say."""
+        asked = {
+            "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+            "postgresql": "SELECT pg_database_size(current_database())",
+        }.get(self._database.kind)
+        if asked is None:
+            return None
+        return self._database.run(lambda connection: int(connection.execute(sa.text(asked)).scalar_one())) / 1e6
+
+    def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        return self._database.run(lambda connection: connection.execute(query).all())
+
+    def _scalar(self, query: sa.Select[Any], default: int) -> int:
+        return self._database.run(lambda connection: connection.execute(query).scalar()) or default
 
 
 def _whole(record: bytes) -> dict[str, Any]:
@@ -277,9 +260,3 @@ def _without_times(record: bytes) -> dict[str, Any]:
     head, marker, _ = text.partition(_TIMES)
     found: dict[str, Any] = json.loads(head + b"}" if marker else text)
     return found
-
-
-def _durable(connection: Any, _: object) -> None:
-    """SQLite: a commit survives a power cut, and a second process waits instead of failing."""
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA busy_timeout=30000")

@@ -16,7 +16,8 @@ from nas.folder import RunFolder
 from nas.journal import Journal
 from nas.results import Results, read_results, write_results
 from nas.spaces import canonical, digest, find_space
-from nas.study import load_study, parameters_of, write_study
+from nas.study import parameters_of
+from nas.study_file import load_study, write_study
 from profiles.files import write_json, write_text
 from profiles.records import Block, Calibration, Percentiles, Profile, Target
 from profiles.store import Store

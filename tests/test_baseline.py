@@ -18,7 +18,7 @@ from nas import baseline, export
 from nas.data import Dataset, load
 from nas.results import read_results
 from nas.spaces import build, find_space
-from nas.study import load_study
+from nas.study_file import load_study
 from profiles.errors import InputError
 from profiles.records import Target
 

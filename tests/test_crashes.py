@@ -23,8 +23,9 @@ from nas.folder import RunFolder, TrialFolder
 from nas.generators import Limit, Objective
 from nas.jobs import Jobs
 from nas.journal import Journal, Trial
+from nas.plan import Plan
 from nas.proposals import Proposal
-from nas.search import Plan, Search
+from nas.search import Search
 from nas.study import Study
 from profiles.errors import MeasurementError, TrialError
 from profiles.store import Store
@@ -166,7 +167,8 @@ class Proposals:
     def go_on(self) -> None: ...
 
 
-def one_session(world: World, folder: RunFolder, store: Store, parallel: int) -> str:
+def one_session(world: World, folder: RunFolder, store: Store, parallel: int, me: str | None = None) -> str:
+    """``me``: one of several controllers, all others of which are gone."""
     budget = {"trials": len(world.fates), "parallel": parallel, "failures": len(world.fates)}
     objective = [{"metric": "val_accuracy", "goal": "max"}]
     data = {"name": "digits"}
@@ -177,7 +179,7 @@ def one_session(world: World, folder: RunFolder, store: Store, parallel: int) ->
         objectives=(Objective(name="val_accuracy", goal="max"),),
         limits=(Limit(name="latency_ms@local", op="<=", bound=1.0),),
     )
-    journal = Journal(store, "s", world.step)  # a listener hears an event once it is durable
+    journal = Journal(store, "s", world.step, me)  # a listener hears an event once it is durable
     launcher, account = Launcher(world), Account()
     jobs = Jobs(launcher, parallel=parallel, timeout_s=60.0, script=None, account=account)  # type: ignore[arg-type]
     search = Search(
@@ -187,6 +189,7 @@ def one_session(world: World, folder: RunFolder, store: Store, parallel: int) ->
         jobs=jobs,
         proposals=Proposals(world, journal),  # type: ignore[arg-type]
         account=account,
+        presence=None if me is None else SimpleNamespace(gone=lambda name: name != me),  # type: ignore[arg-type]
     )
     return search.run()
 
@@ -204,17 +207,20 @@ def a_folder() -> Any:
     fuses=st.lists(st.integers(0, 40), max_size=10),
     parallel=st.integers(1, 3),
     cluster=st.booleans(),
+    several=st.booleans(),
 )
 def test_after_any_crashes_each_trial_ended_once_and_was_trained_to_the_end_at_most_once(
-    fates: list[str], fuses: list[int], parallel: int, cluster: bool
+    fates: list[str], fuses: list[int], parallel: int, cluster: bool, several: bool
 ) -> None:
+    """``several``: each session is a controller of its own, which takes over what the one before it has left."""
     world = World(fates, cluster)
     with a_folder() as (folder, store):
         before: list[Any] = []
-        for fuse in fuses:
+        names = [f"c{number}" if several and cluster else None for number in range(len(fuses) + 1)]
+        for fuse, name in zip(fuses, names, strict=False):
             world.fuse = fuse
             try:
-                one_session(world, folder, store, parallel)
+                one_session(world, folder, store, parallel, name)
             except Crash:
                 if not cluster:
                     world.running.clear()
@@ -222,7 +228,7 @@ def test_after_any_crashes_each_trial_ended_once_and_was_trained_to_the_end_at_m
             assert events[: len(before)] == before
             before = events
         world.fuse = None
-        assert one_session(world, folder, store, parallel) == "the budget is used up"
+        assert one_session(world, folder, store, parallel, names[-1]) == "the budget is used up"
         check(world, store)
 
 
@@ -239,6 +245,21 @@ def check(world: World, store: Store) -> None:
         never = ("killed always", "too slow", "cannot be measured")
         assert world.trained[index] == (0 if fate in never else 1)
     assert sorted(set(world.told)) == sorted(trials)
+
+
+def test_a_local_training_of_another_machine_is_done_again_in_a_folder_of_its_own() -> None:
+    """Its controller may be alive and only cut off: the old job may still write where it wrote."""
+    world = World(["fine", "fine"], cluster=False)
+    with a_folder() as (folder, store):
+        away = Journal(store, "s", me="process 1 (1) on another.machine")
+        away.append_now("proposed", 0, choices={"hidden_size_1": 16}, digest="d", source="test")
+        away.append("profiled", 0, metrics={"latency_ms@local": 0.1}, sems={})
+        away.append("training", 0, attempt=0)
+        one_session(world, folder, store, 2, "process 2 (2) on this.machine")
+        kinds = [event.kind for event in store.events("s") if event.trial == 0]
+        assert kinds == ["proposed", "profiled", "training", "taken_over", "retried", "training", "completed"]
+        assert folder.trial(0).retry(1).is_dir() and not folder.trial(0).job.exists()
+        assert world.trained == {0: 1, 1: 1}
 
 
 def test_a_crash_after_each_single_step_in_turn() -> None:

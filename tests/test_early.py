@@ -17,10 +17,12 @@ from nas.generators import Objective
 from nas.jobs import Jobs
 from nas.journal import Journal, Trial, trials_of
 from nas.launcher import Launcher
+from nas.plan import Plan
 from nas.proposals import Proposals, result_of
-from nas.search import Plan, Search
+from nas.search import Search
 from nas.spaces import find_space
-from nas.study import Study, load_study, parameters_of
+from nas.study import Study, parameters_of
+from nas.study_file import load_study
 from nas.training.table import Table, read_table
 from profiles import files
 from profiles.store import Store

@@ -13,7 +13,7 @@ from test_search import hwnas
 from nas.precision import WithPrecision, name_of
 from nas.results import read_results
 from nas.spaces import Choice, build, canonical, digest, find_space
-from nas.study import load_study
+from nas.study_file import load_study
 from profiles.errors import InputError
 
 MLP = {"hidden_size_1": 16, "hidden_size_2": 16, "learning_rate": 0.001, "epochs": 1, "dropout": 0.0, "batch_size": 32}

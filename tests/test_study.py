@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.study import load_study, parameters_of, same_search, write_study
+from nas.study import parameters_of
+from nas.study_file import load_study, same_search, write_study
 from profiles.errors import InputError
 
 GOOD = """

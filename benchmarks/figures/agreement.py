@@ -14,8 +14,7 @@ from scipy.stats import spearmanr
 
 from devices.fleet import load_fleet
 from nas.bench import Bench
-from nas.results import read_results
-from nas.run import account_of
+from nas.results import account_of, read_results
 from profiles.errors import UnavailableError
 from profiles.records import Profile
 from profiles.store import Store

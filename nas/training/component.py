@@ -27,23 +27,25 @@ def train(
     threads: int = 1,
     ticket: str = "",
     visible_gpu: str | None = None,
+    mounts: list[str] | None = None,
 ) -> specs.AppDef:
     """One training job.
 
     Args:
         candidate: the candidate.json
         out_dir: folder for what the job writes
-        script: the training script, see docs/own-training.md
+        script: the training script, see docs/own-training.md; "default": hwnas's own
         name: of the job, for people
         die_with: process id of the parent with which the job ends, 0 for none
         python: the interpreter there
-        image: container image, or folder, of schedulers that use one
+        image: container image of schedulers that use one; hwnas is installed in it
         cpu: cores to ask the scheduler for
         gpu: GPUs to ask the scheduler for
         memory_mb: memory to ask the scheduler for
         threads: OMP_NUM_THREADS
         ticket: the job ends at once where out_dir/ticket holds another text; empty: it does not look
         visible_gpu: CUDA_VISIBLE_DEVICES, left alone where it is not given
+        mounts: what the container sees of the outside, in TorchX's words: type=bind,src=/runs,dst=/runs
     """
     arguments = ["-m", "nas.training.job", candidate, out_dir, script]
     if die_with:
@@ -52,7 +54,7 @@ def train(
     arguments = [argument.replace("$", "$$") for argument in arguments]
     if ticket:
         arguments += ["--ticket", ticket, "--app-id", specs.macros.app_id]
-    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": _python_path()}
+    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": _python_path(inside=bool(image))}
     if visible_gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible_gpu
     role = specs.Role(
@@ -62,12 +64,18 @@ def train(
         args=arguments,
         env=environment,
         resource=specs.Resource(cpu=cpu, gpu=gpu, memMB=memory_mb),
+        mounts=specs.parse_mounts([part for mount in mounts or [] for part in mount.split(",")]),
     )
     return specs.AppDef(name=_app_name(name), roles=[role])
 
 
-def _python_path() -> str:
-    """hwnas itself, the user's own modules in the current folder, and what was on the path already."""
+def _python_path(inside: bool) -> str:
+    """hwnas itself, the user's own modules in the current folder, and what was on the path already.
+
+    ``inside`` a container that current folder alone, if it is there: the paths of this machine mean nothing.
+    """
+    if inside:
+        return os.getcwd()
     packages = [str(Path(str(package.__file__)).parents[1]) for package in (nas, profiles)]
     given = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     return os.pathsep.join(dict.fromkeys([*packages, os.getcwd(), *given]))

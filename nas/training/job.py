@@ -2,6 +2,8 @@
 
     python -m nas.training.job CANDIDATE_JSON OUT_DIR SCRIPT [--die-with PID] [--ticket TEXT --app-id TEXT]
 
+SCRIPT is a file, or "default": that of hwnas as it is installed where the job runs.
+
     OUT_DIR/job.json      pid of this supervisor, process group of the training, host, start, the scheduler's id
     OUT_DIR/stdout.log    bounded, see joblog.py
     OUT_DIR/stderr.log
@@ -36,6 +38,7 @@ from nas.training.joblog import JobLog
 from profiles import files
 from profiles.clock import utc_now
 
+DEFAULT = "default"
 GRACE_S = 3.0
 _DRAIN_BYTES = 16 << 20  # read at most after the end: something that escaped the group may write for ever
 
@@ -52,7 +55,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.ticket is not None and files.read_text(options.out_dir / "ticket") != options.ticket:
         return 1
-    command = [sys.executable, str(options.script), str(options.candidate), str(options.out_dir)]
+    script = Path(__file__).with_name("train.py") if str(options.script) == DEFAULT else options.script
+    command = [sys.executable, str(script), str(options.candidate), str(options.out_dir)]
     return _Job(command, options.out_dir, options.die_with, options.grace, options.app_id).run()
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the fleet share: boards that ssh reaches."""
+"""What several files share: boards that ssh reaches, and a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from boards import Board, boards, lacking
+
+from benchmarks.figures import _server
 
 
 @pytest.fixture
@@ -21,3 +23,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Board]]:
         pytest.skip(reason)
     with boards(4, tmp_path_factory.mktemp("lab")) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[_server.Server]:
+    if reason := _server.lacking():
+        pytest.skip(reason)
+    with _server.postgres() as server:
+        yield server

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.figures._server import Server
 from nas.launcher import Launcher
 from nas.results import read_results
 from nas.training.outcome import Outcome, read_outcome
@@ -116,10 +117,16 @@ def test_without_accounting_the_controller_is_asked(launcher: Launcher, slurm: P
         assert "Slurm: cancelled" in str(ended(launcher, handle, out).reason)
 
 
-def test_the_digits_study_runs_on_slurm_and_survives_its_controller(slurm: Path, tmp_path: Path) -> None:
-    """Killed while jobs train; they go on meanwhile and are taken over. No candidate is trained twice."""
+def test_the_digits_study_runs_on_slurm_and_survives_its_controller(
+    slurm: Path, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while jobs train; they go on meanwhile and are taken over. No candidate is trained twice.
+
+    Its events lie in PostgreSQL.
+    """
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "benchmarks.cli", "search", str(root / "studies" / "digits.toml"), "--resume"]
+    command += ["--store", postgres.url]
     for setting in ("train.scheduler=slurm", "train.options.time=5", "train.memory_mb=2000", "budget.trials=5",
                     "train.epochs=2", "confirm.seeds=1", "search.initial_trials=5"):  # fmt: skip
         command += ["--set", setting]
@@ -133,11 +140,14 @@ def test_the_digits_study_runs_on_slurm_and_survives_its_controller(slurm: Path,
     handles = {path: path.read_text() for path in run.glob("trials/*/job/handle")}
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
+    assert "no report" not in again.stderr and (run / "report.html").is_file() and not (run / "study.db").exists()
+    monkeypatch.setenv("PGPASSWORD", postgres.password)
     results = read_results(run)
     assert len(results.trials) == 5 and {trial.state for trial in results.trials} <= {"completed", "gated"}
     assert handles and all(path.read_text() == handle for path, handle in handles.items())
     trained = [trial for trial in results.trials if trial.state == "completed"]
     assert sum(event.kind == "completed" for event in results.events) == len(trained)
+    assert any(event.kind == "taken_over" for event in results.events)
     assert not [path.name for path in tmp_path.iterdir() if path.name != "runs"]
 
 

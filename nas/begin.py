@@ -1,0 +1,56 @@
+"""What a search begins with: its targets calibrated, its limits as numbers, what its generator is told of the study."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nas.bench import Bench
+from nas.data import Dataset
+from nas.folder import RunFolder
+from nas.journal import Journal
+from nas.plan import Plan
+from nas.study import Study, parameters_of
+from profiles.errors import InputError
+
+
+def begin(study: Study, folder: RunFolder, bench: Bench, journal: Journal) -> None:
+    """Calibrate the targets, so that "4x" is a number and stays the same one for the whole study."""
+    described = bench.described()
+    if journal.last("started") is None:
+        journal.notify("calibrating", targets=list(described))
+        limits = [
+            {"name": c.metric, "op": "<=" if c.max is not None else ">=", "bound": _bound(c.bound, c.target, bench)}
+            for c in study.constraint
+        ]
+        references = {name: bench.reference_ms(name) for name in described}
+        while journal.last("started") is None:  # another controller may be quicker
+            if journal.append_now("started", None, targets=described, limits=limits, references_ms=references):
+                return
+    begun = journal.last("started")
+    if begun is not None and begun.data["targets"] != described:
+        raise InputError(
+            f"{folder.path}: the targets differ from those it was begun with; begin anew with another --out"
+        )
+    journal.append("resumed", None)
+
+
+def _bound(bound: float | str, target: str | None, bench: Bench) -> float:
+    if isinstance(bound, str):
+        return float(bound.removesuffix("x")) * bench.reference_ms(target or "local")
+    return float(bound)
+
+
+def spec_of(study: Study, plan: Plan, data: Dataset) -> dict[str, Any]:
+    """The study as ``nas.generate.parse`` takes it."""
+    objectives = [{"name": o.name, "goal": o.goal, "threshold": o.threshold} for o in plan.objectives]
+    return {
+        "parameters": parameters_of(study),
+        "objectives": objectives,
+        "constraints": [{"name": limit.name, "op": limit.op, "bound": limit.bound} for limit in plan.limits],
+        "space": study.full_space,
+        "input_shape": list(data.input_shape),
+        "outputs": data.outputs,
+        "generator": study.search.generator,
+        "initial": study.search.initial_trials,
+        "options": study.search.options,
+    }

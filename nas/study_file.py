@@ -1,0 +1,94 @@
+"""The file of a study: read with what it names looked up, written as it was run, and compared on resume."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from devices.toml import load_toml
+from nas.spaces import canonical, check, find_space
+from nas.study import Baseline, Study
+from profiles import files
+from profiles.errors import InputError
+from profiles.registry import find, names
+
+
+def load_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
+    """The study in ``path``; the space, generator, script and baseline that it names are looked up too.
+
+    Raises InputError naming file and key.
+    """
+    study = load_toml(path, Study, overrides)
+    return _with_found_names(study, path)
+
+
+def write_study(study: Study, path: Path) -> None:
+    files.write_text(path, tomli_w.dumps(study.model_dump(exclude_none=True)))
+
+
+def same_search(old: Study, new: Study) -> list[str]:
+    """Keys in which the two differ, other than a budget that grew; none: ``new`` may go on where ``old`` stopped.
+
+    How many failures are too many is no part of the search.
+    """
+    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    keys = ({**before, **after}).keys() - {"budget.failures"}
+    changed = sorted(key for key in keys if before.get(key) != after.get(key))
+    return [key for key in changed if not (key.startswith("budget.") and _grew(before.get(key), after.get(key)))]
+
+
+def _grew(before: Any, after: Any) -> bool:
+    return after is None or (before is not None and after >= before)
+
+
+def _with_found_names(study: Study, path: Path) -> Study:
+    _look_up(path, "space", lambda: find_space(study.space))
+    _look_up(path, "quantise", lambda: find_space(study.full_space))
+    _look_up(path, "search.generator", lambda: _generator_exists(study.search.generator))
+    if study.baseline is not None and study.baseline.onnx is not None:
+        onnx = str((path.parent / study.baseline.onnx).resolve())
+        study = study.model_copy(update={"baseline": Baseline(onnx=onnx)})
+    elif study.baseline is not None:
+        space = find_space(study.full_space)
+        choices = study.baseline.choices
+        _look_up(path, "baseline.choices", lambda: check(space, choices))
+        study = study.model_copy(update={"baseline": Baseline(choices=canonical(space, choices))})
+    found = {"script": _found(path, "script", study.train.script), "table": _found(path, "table", study.train.table)}
+    return study.model_copy(update={"train": study.train.model_copy(update=found)})
+
+
+def _found(study: Path, key: str, name: str | None) -> str | None:
+    """The absolute path of a file that is named relative to the study."""
+    if name is None:
+        return None
+    file = Path(os.path.realpath(study.parent / name.replace("\0", "")))
+    if not file.is_file():
+        raise InputError.of(str(study), f"train.{key}", name, f"a file; there is none at {file}")
+    return str(file)
+
+
+def _generator_exists(name: str) -> None:
+    if ":" in name:
+        if not callable(getattr(find("nas.generators", name), "create", None)):
+            raise InputError(f"{name}: it has no function create(spec, seed), which makes a generator")
+    elif name not in names("nas.generators"):
+        raise InputError(f"no generator named {name!r}; there are: {', '.join(names('nas.generators'))}")
+
+
+def _look_up(path: Path, key: str, find_it: Any) -> None:
+    try:
+        find_it()
+    except InputError as error:
+        raise InputError(f"{path}: {key}: {error}") from error
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

@@ -1,0 +1,154 @@
+"""One database behind a SQLAlchemy URL: opened, brought up to date, and waited for where it goes away for a while."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from profiles.errors import InputError, UnavailableError
+from profiles.migrations import bring_up_to_date
+from profiles.urls import shown
+
+PATIENCE_S = 300.0  # how long a server that was there once is waited for
+_PAUSES_S = (0.1, 2.0)  # the first, and the longest
+
+_T = TypeVar("_T")
+
+
+class NotUnique(Exception):
+    """There is such a row."""
+
+
+class Database:
+    """``say`` is told when the server is waited for, and when it is back; the default is Python's log, on stderr."""
+
+    def __init__(self, url: str | Path, say: Callable[[str], object] | None = None) -> None:
+        """Raises InputError on a URL that cannot be read and on tables of a newer hwnas, UnavailableError where the
+        database cannot be opened, or its driver is not installed.
+        """
+        address = f"sqlite:///{url}" if isinstance(url, Path) else url
+        self.name = str(url) if isinstance(url, Path) else shown(url)
+        self._say = say or logging.getLogger(__name__).warning
+        self._given_up = False  # once it was waited for in vain: what follows is to end soon
+        try:
+            self._engine = sa.create_engine(address)
+        except (sa.exc.ArgumentError, ValueError):
+            raise InputError(
+                f"--store: given {self.name}; accepted: a file, or a SQLAlchemy URL such as {_EXAMPLE}"
+            ) from None
+        except ModuleNotFoundError as error:
+            extra = "; pip install 'hwnas[postgres]'" if error.name == "psycopg" else ""
+            raise UnavailableError(f"{self.name}: the package {error.name} is not installed{extra}") from None
+        if not self.served:
+            sa.event.listen(self._engine, "connect", _durable)
+        try:
+            self.run(bring_up_to_date, patience_s=0)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
+
+    @property
+    def kind(self) -> str:
+        """As SQLAlchemy calls it: sqlite, postgresql, ..."""
+        return self._engine.dialect.name
+
+    @property
+    def served(self) -> bool:
+        """By a server that several machines reach; not so a file, which takes one writer at a time."""
+        return self.kind != "sqlite"
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def run(self, work: Callable[[sa.Connection], _T], patience_s: float = PATIENCE_S) -> _T:
+        """What ``work`` returns, called in a transaction, and again in a new one where the connection was lost.
+
+        So ``work`` must do no harm when it is done twice. Raises UnavailableError where the server did not come back
+        within ``patience_s``, and on all that a database refuses but a row that is not unique: ``NotUnique``.
+        """
+        try:
+            return self._once(work)
+        except sa.exc.DBAPIError as error:
+            reason = _first_line(error)
+            if not (self.served and _lost(error) and patience_s) or self._given_up:
+                raise UnavailableError(f"{self.name}: {reason}") from None
+        self._say(f"{self.name}: {reason}; waiting for it, {patience_s:g} s at most")
+        try:
+            return self._again(work, patience_s)
+        except (UnavailableError, KeyboardInterrupt):
+            self._given_up = True
+            raise
+
+    def add(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """All rows or none, each once. False, and none: something else has taken a place that must be unique."""
+        token = secrets.token_hex(12)
+        marked = [{**row, "token": f"{token}-{number}"} for number, row in enumerate(rows)]
+
+        def insert(connection: sa.Connection) -> None:
+            connection.execute(table.insert(), marked)
+
+        def there(connection: sa.Connection) -> bool:
+            query = sa.select(table.c.token).where(table.c.token == marked[0]["token"])
+            return connection.execute(query).first() is not None
+
+        try:
+            self.run(insert)
+        except NotUnique:
+            return self.run(there)  # a first try that was committed, although nobody could say so
+        return True
+
+    def _again(self, work: Callable[[sa.Connection], _T], patience_s: float) -> _T:
+        begun, pause = time.monotonic(), _PAUSES_S[0]
+        while True:
+            time.sleep(pause)
+            pause = min(2 * pause, _PAUSES_S[1])
+            try:
+                done = self._once(work)
+            except sa.exc.DBAPIError as error:
+                if not _lost(error) or time.monotonic() - begun > patience_s:
+                    raise UnavailableError(f"{self.name}: {_first_line(error)}; waited for it in vain") from None
+            else:
+                self._say(f"{self.name}: it answers again after {time.monotonic() - begun:.0f} s")
+                return done
+
+    def _once(self, work: Callable[[sa.Connection], _T]) -> _T:
+        try:
+            with self._engine.begin() as connection:
+                return work(connection)
+        except sa.exc.IntegrityError as error:
+            raise NotUnique(_first_line(error)) from None
+
+
+_EXAMPLE = "postgresql+psycopg://user@host/database"
+
+
+def without_password(url: str) -> tuple[str, str | None]:
+    """The URL as it may be written down, and the password that was in it."""
+    try:
+        given = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return shown(url), None
+    query = {key: value for key, value in given.query.items() if key != "password"}
+    plain = sa.URL.create(given.drivername, given.username, None, given.host, given.port, given.database, query)
+    password = given.password or given.query.get("password")
+    return plain.render_as_string(hide_password=False), None if password is None else str(password)
+
+
+def _lost(error: sa.exc.DBAPIError) -> bool:
+    """The connection, and not the statement, is at fault."""
+    return error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+
+
+def _first_line(error: sa.exc.DBAPIError) -> str:
+    return (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
+
+
+def _durable(connection: Any, _: object) -> None:
+    """SQLite: a commit survives a power cut, and a second process waits instead of failing."""
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA busy_timeout=30000")
