@@ -70,7 +70,8 @@ def run(
             for targets in groups:
                 work.compare(targets)
             for target, variants in settings.items():
-                work.sweep(target, variants)
+                if len(work.sides) > 1 and any(side.profile.target == target for side in work.sides):
+                    work.sweep(target, variants)
         except HwnasError as error:
             work.errors.append(error)
     if len(work.sides) > 1:  # a base alone is compared with nothing
@@ -110,17 +111,17 @@ class Work:
         )
 
     def compare(self, targets: Sequence[Target]) -> None:
-        """All models on all targets against the first model on the first target. Raises what the base raises."""
+        """All models on all targets against the first model on the first target; nothing where that one fails."""
         against: tuple[Job, Profile] | None = None
         for target in targets:
             for job, profile in zip(self._here.jobs, self._profiles(target), strict=True):
-                if against is None:
-                    if isinstance(profile, HwnasError):
-                        raise profile
+                if isinstance(profile, HwnasError):
+                    self.errors.append(profile)
+                    if against is None:
+                        return
+                elif against is None:
                     against = job, profile
                     self.sides.append(Side(profile=profile, is_base=True))
-                elif isinstance(profile, HwnasError):
-                    self.errors.append(profile)
                 else:
                     self.sides.append(Side(profile=profile, comparison=self._against(*against, job, profile)))
 
@@ -157,7 +158,7 @@ class Work:
                 )
             here.store.add_comparison(found)
         except HwnasError as error:
-            self.errors.append(error)
+            self.errors.append(type(error)(f"{label(target)}: {error}"))
             return None
         return found
 

@@ -94,7 +94,6 @@ def test_a_comparison_is_json_and_a_row_of_the_store(
         (kept,) = store.comparisons()
     assert kept["ratio"] == one["ratio"]
     assert {arm for _, _, arm, _, _ in kept["blocks"]} == {"base", "other"}
-    assert compare.run(setting, fail_on=[one["verdict"]], **how) in (0, 1)
 
 
 def check_schema(found: Any, path: Path) -> None:

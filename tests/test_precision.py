@@ -96,7 +96,6 @@ def test_both_precisions_of_one_network(tmp_path: Path, monkeypatch: pytest.Monk
     # Trained alike: what differs comes from quantising.
     assert rows["fp32"]["train_loss"] == rows["int8"]["train_loss"]
     assert rows["fp32"]["latency_ms@local"] != rows["int8"]["latency_ms@local"]
-    print({key: [row[key] for row in rows.values()] for key in ("precision", "val_accuracy", "latency_ms@local")})
     assert float(rows["int8"]["model_size_mb"]) < float(rows["fp32"]["model_size_mb"])
     results = read_results(run)
     for index in results.front:
