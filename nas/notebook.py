@@ -23,10 +23,10 @@ import pandas as pd
 
 from nas import mlflow_files, notebook_plot
 from nas.results import Results, front_frame, read_results, trials_frame
+from nas.run_store import open_store
 from nas.training.curves import read_curves
 from profiles import files, frames
 from profiles.records import Profile
-from profiles.store import Store
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -108,8 +108,9 @@ class OpenStudy:
         return read(self.results.folder.path)
 
     def _profiles(self) -> list[Profile]:
-        with Store(self.results.folder.database) as store:
-            return store.profiles(study=self.name)
+        store, name = open_store(self.results.folder, self.name)
+        with store:
+            return store.profiles(study=name)
 
     def __repr__(self) -> str:
         return f"<study {self.name}: {len(self.results.trials)} trials, {len(self.results.front)} on the front>"
