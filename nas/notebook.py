@@ -23,9 +23,10 @@ import pandas as pd
 
 from nas import mlflow_files, notebook_plot
 from nas.results import Results, front_frame, read_results, trials_frame
+from nas.run_store import open_store
 from nas.training.curves import read_curves
-from profiles import files
-from profiles.store import Store
+from profiles import files, frames
+from profiles.records import Profile
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -57,14 +58,12 @@ class OpenStudy:
     @property
     def profiles(self) -> pd.DataFrame:
         """One row per measurement, with every field of its record: ``latency_ms.p50``, ``flags``, ``device.cpu``."""
-        with Store(self.results.folder.database) as store:
-            return store.frame()
+        return frames.frame(self._profiles())
 
     @property
     def times(self) -> pd.DataFrame:
         """One row per raw time: time, model, target, process, group, arm, disturbed, latency_ns."""
-        with Store(self.results.folder.database) as store:
-            return store.times_frame()
+        return frames.times_frame(self._profiles())
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -107,6 +106,11 @@ class OpenStudy:
 
     def reloaded(self) -> OpenStudy:
         return read(self.results.folder.path)
+
+    def _profiles(self) -> list[Profile]:
+        store, name = open_store(self.results.folder, self.name)
+        with store:
+            return store.profiles(study=name)
 
     def __repr__(self) -> str:
         return f"<study {self.name}: {len(self.results.trials)} trials, {len(self.results.front)} on the front>"

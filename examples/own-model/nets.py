@@ -17,6 +17,7 @@ class Signals:
         layers, inputs = [], input_shape[0]
         for _ in range(choices["depth"]):
             kernel = choices["kernel"]
-            layers += [nn.Conv1d(inputs, choices["width"], kernel, stride=2, padding=kernel // 2), nn.ReLU()]
+            convolution = nn.Conv1d(inputs, choices["width"], kernel, stride=2, padding=kernel // 2)
+            layers += [convolution, nn.BatchNorm1d(choices["width"]), nn.ReLU()]
             inputs = choices["width"]
         return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(inputs, outputs))

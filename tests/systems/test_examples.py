@@ -18,7 +18,7 @@ from boards import boards, lacking
 pytestmark = pytest.mark.timeout(900)  # a measurement waits for its device
 
 HWNAS = Path(sys.executable).with_name("hwnas")
-FOLDERS = ["lightning", "notebook", "own-meter", "own-model", "targets", "two-boards", "two-devices-energy"]
+FOLDERS = ["lightning", "nightly", "notebook", "own-meter", "own-model", "targets", "two-boards", "two-devices-energy"]
 
 
 @pytest.fixture
