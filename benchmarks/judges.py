@@ -97,7 +97,9 @@ def memory(work: Work) -> Answered:
 
     base, other = _in_turns(work, "memory", MEMORY_PROCESSES, take)
     floor = min(0.99, max(work.floor, LEAST_MB / float(np.median(base))))
-    return _of_ratios(dataclasses.replace(work.one, floor=floor), base, other), None
+    one = _of_ratios(dataclasses.replace(work.one, floor=floor), base, other)
+    small = f"differences up to {LEAST_MB} MB are those of pages and allocators"
+    return dataclasses.replace(one, reason=small if floor > work.floor else ""), None
 
 
 def energy(work: Work) -> Answered:

@@ -113,36 +113,46 @@ def _page(units: Units) -> list[str]:
     done = {kind: [one for one in units.of(kind) if "error" not in one] for kind in ("unchanged", "changed")}
     failed = [one for one in units.results if "error" in one]
     quiet, found = done["unchanged"], done["changed"]
-    asked = len(quiet) * len(NETS)
-    open_pairs = sum(len({line.split()[0] for line in one["open"]}) for one in quiet)
-    exact = sum(one["alarms"] == EXPECTED for one in found)
     lines = [
         "# Nights that are simulated",
         "",
         "`python -m benchmarks.bench nights`, explained in [nightly.md](nightly.md): six models, exported anew each"
         " night, beside one process that is busy for 0.5 to 4 s and rests as long; 4 s for a first duet.",
-        "",
-        "| figure | found | wanted | nights |",
-        "|---|---|---|---|",
-        f"| alarms in nights that change nothing | {sum(len(one['alarms']) for one in quiet)} | 0 | {len(quiet)} |",
-        f"| of {asked} pairs of model and night, undecided or not judged | {open_pairs} | at most 5 % | {len(quiet)} |",
-        f"| nights from the {FIRST_CHANGED}th on in which just the three changes were found | {exact} | all |"
-        f" {len(found)} |",
     ]
-    for model, metric in EXPECTED:
-        hits = sum([model, metric] in one["alarms"] for one in found)
-        seen = sorted(one["changes"].get(f"{model} {metric}", "-") for one in found)
-        lines.append(
-            f"| of them, {label(metric)} of `{model}` found ({', '.join(seen)}) | {hits} | all | {len(found)} |"
-        )
+    if quiet or found:
+        lines += ["", "| figure | found | wanted | nights |", "|---|---|---|---|"]
+    lines += _quiet(quiet) if quiet else []
+    lines += _found(found) if found else []
     seconds = [one["seconds"] for one in (*quiet, *found)]
     if seconds:
         lines += ["", f"A night takes {duration(float(np.median(seconds)))} (median), code version `{units.version}`."]
     missing = UNCHANGED + CHANGED - len(quiet) - len(found) - len(failed)
     if missing > 0:
-        lines.append(f"**{missing} nights are still missing**: the same command goes on with them.")
+        lines += ["", f"**{missing} nights are still missing**: the same command goes on with them."]
+    lines += [""] if failed or any(one["open"] for one in (*quiet, *found)) else []
     lines += [f"- open: {line}" for one in (*quiet, *found) for line in one["open"]]
     lines += [f"- {one['kind']} night gave nothing: {one['error']}" for one in failed]
+    return lines
+
+
+def _quiet(nights: Sequence[Result]) -> list[str]:
+    count, asked = len(nights), len(nights) * len(NETS)
+    alarms = sum(len(one["alarms"]) for one in nights)
+    open_pairs = sum(len({line.split()[0] for line in one["open"]}) for one in nights)
+    return [
+        f"| alarms in nights that change nothing | {alarms} | 0 | {count} |",
+        f"| of {asked} pairs of model and night, undecided or not judged | {open_pairs} | at most 5 % | {count} |",
+    ]
+
+
+def _found(nights: Sequence[Result]) -> list[str]:
+    count, exact = len(nights), sum(one["alarms"] == EXPECTED for one in nights)
+    what = f"nights from the {FIRST_CHANGED}th on in which just the three changes were found"
+    lines = [f"| {what} | {exact} | all | {count} |"]
+    for model, metric in EXPECTED:
+        hits = sum([model, metric] in one["alarms"] for one in nights)
+        seen = ", ".join(sorted(one["changes"].get(f"{model} {metric}", "-") for one in nights))
+        lines.append(f"| of them, {label(metric)} of `{model}` found ({seen}) | {hits} | all | {count} |")
     return lines
 
 
