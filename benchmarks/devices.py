@@ -39,7 +39,7 @@ def list_devices(path: Path | None, *, as_json: bool) -> None:
     table(
         heads,
         [
-            [row["device"], row["transport"], str(row.get("host", "-")), row["pool"] or "-", ", ".join(row["targets"])]
+            [row["device"], row["transport"], str(row.get("host") or row.get("serial") or row.get("scheduler") or "-"), row["pool"] or "-", ", ".join(row["targets"])]
             for row in rows
         ],
     )
@@ -110,7 +110,7 @@ def _show(found: dict[str, Any]) -> None:
             "cpu": f"{(fingerprint or {}).get('cpu') or health['machine']}, {health['cores']} cores",
             "board": (fingerprint or {}).get("board"),
             "kernel": (fingerprint or {}).get("kernel"),
-            "python": f"{health['python']} ({health['executable']})",
+            "python": f"{health['python']} ({health['executable']})" if health["python"] else None,
             "packages": ", ".join(f"{package} {version}" for package, version in packages.items()),
             "providers": ", ".join(found["providers"]),
             "free": _free(health),
