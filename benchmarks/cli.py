@@ -74,7 +74,9 @@ def search(
     run(study, overrides, out=out, resume=resume, dry_run=dry_run, report=report, fleet=fleet, json=json)
 
 
-Target = Annotated[list[str] | None, typer.Option("--target", help="A target of the fleet (repeatable).")]
+Target = Annotated[
+    list[str] | None, typer.Option("--target", help="A target of the fleet (repeatable), or all that its file names.")
+]
 StoreUrl = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="Where results are kept; default hwnas.db beside the fleet file."),

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import profile_fleet
 from benchmarks.measuring import Bench, Setting, bench, label, seconds, share
 from benchmarks.profile_tables import show
 from devices import extras
 from devices.measure import PRECISE, Job, Plan, profile_all
+from devices.session import OnEvent, Session
 from profiles import frames
 from profiles.errors import HwnasError, InputError
 from profiles.records import SCHEMA, Profile, Target
@@ -55,6 +57,13 @@ def run(
     found: list[Profile] = []
     errors: list[HwnasError] = []
     with bench(setting) as here:
+        if len({board for target in targets for board in setting.fleet.boards(target.device)}) > 1:
+
+            def finish(session: Session, job: Job, profile: Profile) -> Profile:
+                return _with_extras(session, job, profile, extra, lambda kind, data: None)
+
+            found, errors = profile_fleet.measure(setting.fleet, here.jobs, targets, here.store, plan, finish)
+            targets = []
         for target in targets:
             try:
                 results = _measure(here, target, plan, extra)
@@ -89,7 +98,8 @@ def _measure(here: Bench, target: Target, plan: Plan, extra: _Extra) -> list[Pro
     for job, result in zip(jobs, results, strict=True):
         if isinstance(result, Profile):
             try:
-                result = _with_extras(here, job, dataclasses.replace(result, harness_us=harness_us), extra)
+                result = dataclasses.replace(result, harness_us=harness_us)
+                result = _with_extras(session, job, result, extra, here.progress.hear)
                 here.store.add_profile(result)
             except HwnasError as error:
                 result = type(error)(f"{label(target)}: {error}")
@@ -97,17 +107,17 @@ def _measure(here: Bench, target: Target, plan: Plan, extra: _Extra) -> list[Pro
     return found
 
 
-def _with_extras(here: Bench, job: Job, profile: Profile, extra: _Extra) -> Profile:
-    session, target = here.session(profile.target), profile.target
+def _with_extras(session: Session, job: Job, profile: Profile, extra: _Extra, hear: OnEvent) -> Profile:
+    target = profile.target
     if extra.operators:
-        here.progress.hear("pass", {"model": job.name, "pass": "operators", "number": 0, "of": 1})
+        hear("pass", {"model": job.name, "pass": "operators", "number": 0, "of": 1})
         profile = dataclasses.replace(profile, operators=extras.operators(session, job, target))
     if extra.callers:
-        here.progress.hear("pass", {"model": job.name, "pass": f"{extra.callers} callers", "number": 0, "of": 1})
+        hear("pass", {"model": job.name, "pass": f"{extra.callers} callers", "number": 0, "of": 1})
         profile = dataclasses.replace(profile, concurrent=extras.concurrent(session, job, target, extra.callers))
     if extra.sustain_s:
         what = f"a steady load for {extra.sustain_s:g} s"
-        here.progress.hear("pass", {"model": job.name, "pass": what, "number": 0, "of": 1})
+        hear("pass", {"model": job.name, "pass": what, "number": 0, "of": 1})
         sustained = extras.sustained(session, job, target, extra.sustain_s)
         flags = ("throttled",) if sustained["throttled_windows"] and "throttled" not in profile.flags else ()
         profile = dataclasses.replace(profile, sustained=sustained, flags=profile.flags + flags)

@@ -85,9 +85,11 @@ def _requests() -> Iterator[Record]:
     arrived: queue.SimpleQueue[Record] = queue.SimpleQueue()
 
     def read() -> None:
-        for line in sys.stdin.buffer:
-            if record := protocol.parse(line):
-                arrived.put(record)
+        lines = protocol.Lines()
+        while data := os.read(0, 1 << 16):
+            for line in lines.feed(data):
+                if record := protocol.parse(line):
+                    arrived.put(record)
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
@@ -98,7 +100,8 @@ def _requests() -> Iterator[Record]:
 def _perform(link: Link, request: Record, client: str, tell: Callable[..., None]) -> Record:
     operation = OPERATIONS.get(str(request["op"]))
     if operation is None:
-        reason = _NOT_THERE.get(str(request["op"]), f"no operation {request['op']!r}; there are: {', '.join(OPERATIONS)}")
+        there = f"no operation {request['op']!r}; there are: {', '.join(OPERATIONS)}"
+        reason = _NOT_THERE.get(str(request["op"]), there)
         raise UnavailableError(f"not measured over adb: {reason}")
 
     def waiting(record: Record) -> None:
@@ -289,4 +292,6 @@ def _inputs_of(model: Path) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(status)  # a thread still reads stdin

@@ -62,7 +62,9 @@ class Link:
         )
         hello = self.ask("hello", _SILENCE_S)
         if hello.get("version") != VERSION:
-            raise UnavailableError(f"{setting.runner}: built from another version of hwnas; build it anew: docs/fleet.md")
+            raise UnavailableError(
+                f"{setting.runner}: built from another version of hwnas; build it anew: docs/fleet.md"
+            )
         self.pid = int(hello["pid"])
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -91,8 +93,12 @@ class Link:
             place = f"{self.folder}/files/{key}"
             if not self.ask("have", place)["have"]:
                 arriving = f"{self.folder}/files/{key}.part-{self.pid}"
-                for name, part in parts.items():
-                    self._push(part, f"{arriving}/{name}")
+                try:
+                    for name, part in parts.items():
+                        self._push(part, f"{arriving}/{name}")
+                except UnavailableError:
+                    self.shell(f"rm -rf {shlex.quote(arriving)}")
+                    raise
                 self.ask("keep", arriving, place)
             self._there[key] = place
         return f"{self._there[key]}/{path.name}"
@@ -118,10 +124,8 @@ class Link:
             places.append((path, f"{bin_folder}/{sha256(path)[:16]}-{name}"))
         folders = " ".join(shlex.quote(f"{self.folder}/{name}") for name in ("files", "run"))
         asked = "\n".join(f"[ -x {shlex.quote(place)} ] && echo hwnas-has {shlex.quote(place)}" for _, place in places)
-        old = f"-mindepth 1 -maxdepth 1 -mtime +{_KEPT_DAYS - 1}"
-        found = self.shell(
-            f"mkdir -p {shlex.quote(bin_folder)} {folders}\n{asked}\nfind {folders} {old} -exec rm -r {{}} + 2>/dev/null"
-        )
+        old = f"find {folders} -mindepth 1 -maxdepth 1 -mtime +{_KEPT_DAYS - 1} -exec rm -r {{}} + 2>/dev/null"
+        found = self.shell(f"mkdir -p {shlex.quote(bin_folder)} {folders}\n{asked}\n{old}")
         for path, place in places:
             if f"hwnas-has {place}" not in found:
                 self._push(path, f"{place}.part")

@@ -1,6 +1,6 @@
 """A small fake adbd over TCP: what a phone answers to the real adb client, with this machine's shell and files.
 
-    python adbd.py PORT      serves one connection, and ends with it
+    python adbd.py PORT      serves until it is killed, which also ends what it runs
 
 CNXN, OPEN, OKAY, WRTE and CLSE of adb's protocol.txt; the services "shell,v2" (shell_service.h) and "sync:" (SYNC.TXT:
 STAT, SEND, RECV). A test double of the transport: nothing here is like a phone but the way to talk to it.
@@ -100,7 +100,8 @@ class Link:
                 self._streams[second].acknowledged()
             elif command == CLSE and second in self._streams:
                 self._streams.pop(second).end_input()
-        os._exit(0)  # the cable was pulled
+        for stream in self._streams.values():
+            stream.end_input()
 
 
 def _serve(service: str, stream: Stream) -> None:
@@ -142,9 +143,7 @@ def _shell(command: str, stream: Stream) -> None:
         process.stdin.close()
 
     threading.Thread(target=feed, daemon=True).start()
-    copies = [
-        threading.Thread(target=copy, args=pair) for pair in ((process.stdout, STDOUT), (process.stderr, STDERR))
-    ]
+    copies = [threading.Thread(target=copy, args=pair) for pair in ((process.stdout, STDOUT), (process.stderr, STDERR))]
     for thread in copies:
         thread.start()
     for thread in copies:
@@ -193,8 +192,9 @@ def _receive(path: Path, stream: Stream) -> None:
 
 def main(port: int) -> None:
     with socket.create_server(("127.0.0.1", port)) as server:
-        connection, _ = server.accept()
-        Link(connection).serve()
+        while True:
+            connection, _ = server.accept()
+            threading.Thread(target=Link(connection).serve, daemon=True).start()
 
 
 if __name__ == "__main__":

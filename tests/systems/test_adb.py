@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -56,6 +57,7 @@ class Phone:
             env=os.environ | {"HWNAS_LOCK": str(self.folder / "lock")},
         )
         serial = str(self.device.serial)
+        self.adb("disconnect", serial)  # or it goes on looking for the old one, seldom
         _wait(lambda: "connected to" in self.adb("connect", serial) and "\tdevice" in self.adb("devices"))
 
     def unplug(self) -> None:
@@ -95,9 +97,7 @@ def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
     strict = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
     subprocess.run(["cc", *strict, "-o", str(runner), str(source), "-ldl", "-lpthread"], check=True)
     port, server = _free_port(), f"tcp:localhost:{_free_port()}"
-    device = Device(
-        serial=f"127.0.0.1:{port}", runner=str(runner), library=str(library), folder=str(folder / "there")
-    )
+    device = Device(serial=f"127.0.0.1:{port}", runner=str(runner), library=str(library), folder=str(folder / "there"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADB_SERVER_SOCKET", server)
         patch.setenv("HOME", str(folder))  # where adb keeps its key
@@ -268,7 +268,7 @@ def test_two_clients_never_measure_at_once(phone: Phone) -> None:
         thread.join()
     spans = sorted((span["start_s"], span["end_s"]) for span in map(json.loads, log.read_text().splitlines()))
     assert len(spans) == 6
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
     assert any("on this machine for " in message and ", since 20" in message for message in waited)
 
 
