@@ -24,8 +24,8 @@ from profiles.errors import HwnasError
 from profiles.records import Profile, Target
 from profiles.store import Store
 
-# Somebody is waiting: a board that does not answer for so long is reported.
-_POLICY = Policy(patience_s=30.0)
+# Somebody is waiting: a board that never answers is soon reported, one that is started anew has a minute for it.
+_POLICY = Policy(patience_s=60.0, first_patience_s=2.0)
 _DRAWN_S = 0.2
 
 
@@ -110,9 +110,9 @@ class _View:
         jobs: int,
         targets: Sequence[Target],
         tell: Callable[[str], None],
-        changed: Callable[[_View], None] = lambda view: None,
+        changed: Callable[[_View, bool], None] = lambda view, soon: None,
     ) -> None:
-        """``tell``: a line that stays. ``changed``: there is something new to draw."""
+        """``tell``: a line that stays. ``changed``: there is something new to draw, ``True``: now."""
         boards = dict.fromkeys(board for target in targets for board in fleet.boards(target.device))
         self._rows = {board: _Row() for board in boards}
         each = [len(fleet.boards(target.device)) if target.name in fleet.worst else 1 for target in targets]
@@ -138,7 +138,7 @@ class _View:
                 width = data.get("half_width")
                 row.state = "measuring"
                 row.progress = f"{data['model']}: {data['pass']}{number}" + (f", ± {width:.1%}" if width else "")
-        self._changed(self)
+        self._changed(self, False)
 
     def ended(self, outcome: Outcome, job: Job) -> None:
         row = self._rows[outcome.board]
@@ -151,7 +151,7 @@ class _View:
         else:
             row.result = _result(outcome.value)
             self._tell(f"{who}: {row.result}")
-        self._changed(self)
+        self._changed(self, True)
 
     def draw(self) -> Any:
         """At most 80 columns."""
@@ -182,9 +182,9 @@ def _shown(fleet: Fleet, jobs: int, targets: Sequence[Target]) -> Iterator[_View
     with Live(console=console, auto_refresh=False, transient=True) as live:
         drawn = 0.0
 
-        def changed(view: _View) -> None:
+        def changed(view: _View, now: bool) -> None:
             nonlocal drawn
-            if time.monotonic() - drawn > _DRAWN_S:
+            if now or time.monotonic() - drawn > _DRAWN_S:
                 live.update(view.draw(), refresh=True)
                 drawn = time.monotonic()
 

@@ -82,7 +82,8 @@ def main(session: str, agent: str, cache: str) -> None:
     stdin, stdout = process.stdin, process.stdout
     if stdin is None or stdout is None:
         raise OSError("no pipes")
-    measuring = threading.Event()
+    idle = threading.Event()  # nothing is measured here
+    idle.set()
 
     def leave(word: str) -> NoReturn:
         process.kill()  # its worker dies with it
@@ -97,7 +98,7 @@ def main(session: str, agent: str, cache: str) -> None:
             if not data:
                 leave(f"the agent ended with status {process.wait()}")
             if _FINAL.search(data):
-                measuring.clear()
+                idle.set()
             outgoing.send(data)
 
     threading.Thread(target=carry, daemon=True).start()
@@ -113,13 +114,15 @@ def main(session: str, agent: str, cache: str) -> None:
         if data:
             heard = True
             if b'"op":"beat"' not in data:
-                measuring.set()
+                idle.clear()
             stdin.write(data)
             stdin.flush()
         elif not heard and now - started > _FIRST_S:
             leave("no request came")
+        elif idle.is_set():
+            time.sleep(_IDLE_S)
         else:
-            time.sleep(_MEASURING_S if measuring.is_set() else _IDLE_S)
+            idle.wait(_MEASURING_S)
     stdin.close()
     process.wait()
     leave("")
