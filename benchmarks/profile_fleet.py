@@ -7,7 +7,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from benchmarks.measuring import label
@@ -62,9 +62,10 @@ def measure(
                 prepare=prepare,
                 finish=finished,
             )
-            for outcome in outcomes:
-                view.ended(outcome, jobs[outcome.key.job])
-                found[numbers[outcome.key.target], outcome.key.job].append(outcome)
+            with closing(outcomes):  # Ctrl-C ends all sessions, and what they measure
+                for outcome in outcomes:
+                    view.ended(outcome, jobs[outcome.key.job])
+                    found[numbers[outcome.key.target], outcome.key.job].append(outcome)
     profiles: list[Profile] = []
     errors: list[HwnasError] = []
     for _, each in sorted(found.items()):

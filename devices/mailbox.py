@@ -82,15 +82,19 @@ def main(session: str, agent: str, cache: str) -> None:
     stdin, stdout = process.stdin, process.stdout
     if stdin is None or stdout is None:
         raise OSError("no pipes")
+    ending = threading.Lock()
     idle = threading.Event()  # nothing is measured here
     idle.set()
 
     def leave(word: str) -> NoReturn:
-        process.kill()  # its worker dies with it
-        try:
-            outgoing.end(word)
-        finally:
-            os._exit(0)
+        if ending.acquire(blocking=False):
+            process.kill()  # its worker dies with it
+            try:
+                outgoing.end(word)
+            finally:
+                os._exit(0)
+        time.sleep(1.0)  # another thread has the last word
+        os._exit(0)
 
     def carry() -> None:
         while True:
