@@ -81,7 +81,9 @@ def search(
     run(study, overrides, out=out, resume=resume, dry_run=dry_run, report=report, fleet=fleet, store=store, json=json)
 
 
-Target = Annotated[list[str] | None, typer.Option("--target", help="A target of the fleet (repeatable).")]
+Target = Annotated[
+    list[str] | None, typer.Option("--target", help="A target of the fleet (repeatable), or all that its file names.")
+]
 Shape = Annotated[
     list[str] | None,
     typer.Option("--shape", metavar="NAME=SIZES", help="Shape of an input, as input=1x3x224x224 (repeatable)."),

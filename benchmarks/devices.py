@@ -30,19 +30,18 @@ def list_devices(path: Path | None, *, as_json: bool) -> None:
         pool = next((pool for pool, boards in fleet.pools.items() if name in boards), None)
         targets = [target.name for target in fleet.targets.values() if name in fleet.boards(target.device)]
         transport = type(device).__module__.rpartition(".")[2]
-        keys = device.model_dump(exclude_defaults=True)  # type: ignore[attr-defined]
+        keys = device.model_dump(mode="json", exclude_defaults=True)  # type: ignore[attr-defined]
         rows.append({"device": name, "transport": transport, "pool": pool, "targets": targets, **keys})
     if as_json:
         print(json.dumps({"schema": 1, "devices": rows}, indent=1))
         return
     heads = ["device", "transport", "where", "pool", "targets"]
-    table(
-        heads,
-        [
-            [row["device"], row["transport"], str(row.get("host", "-")), row["pool"] or "-", ", ".join(row["targets"])]
-            for row in rows
-        ],
-    )
+    where = [str(row.get("host") or row.get("serial") or row.get("scheduler") or "-") for row in rows]
+    cells = [
+        [row["device"], row["transport"], place, row["pool"] or "-", ", ".join(row["targets"])]
+        for row, place in zip(rows, where, strict=True)
+    ]
+    table(heads, cells)
 
 
 def check(names: Sequence[str], path: Path | None, *, as_json: bool) -> None:
@@ -110,7 +109,7 @@ def _show(found: dict[str, Any]) -> None:
             "cpu": f"{(fingerprint or {}).get('cpu') or health['machine']}, {health['cores']} cores",
             "board": (fingerprint or {}).get("board"),
             "kernel": (fingerprint or {}).get("kernel"),
-            "python": f"{health['python']} ({health['executable']})",
+            "python": f"{health['python']} ({health['executable']})" if health["python"] else None,
             "packages": ", ".join(f"{package} {version}" for package, version in packages.items()),
             "providers": ", ".join(found["providers"]),
             "free": _free(health),

@@ -24,6 +24,7 @@ from profiles.records import Target
 from profiles.store import Store
 
 STORE = "hwnas.db"
+ALL = "all"  # of --target: every target that the fleet file names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +50,12 @@ class Setting:
         store: str | None,
     ) -> Setting:
         found = load_fleet(fleet)
+        names: list[str] = []
+        for name in targets or [LOCAL]:
+            names += found.named if name == ALL and ALL not in found.targets else [name]
         return cls(
             given=given,
-            targets=[found.target(name, overrides) for name in dict.fromkeys(targets or [LOCAL])],
+            targets=[found.target(name, overrides) for name in dict.fromkeys(names)],
             fleet=found,
             shapes=models.parse_shapes(shapes or []),
             inputs=inputs,

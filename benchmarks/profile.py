@@ -7,12 +7,14 @@ import json as json_
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import profile_fleet
 from benchmarks import sweeps as sweeps_
 from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share
 from benchmarks.profile_tables import show
 from benchmarks.side_by_side import Side, slower_when_narrower
 from devices import extras
 from devices.measure import PRECISE, Job, Plan, profile_all
+from devices.session import OnEvent, Session
 from profiles import files, frames
 from profiles.errors import HwnasError, InputError
 from profiles.records import SCHEMA, Profile, Target
@@ -58,6 +60,13 @@ def run(
     found: list[Profile] = []
     errors: list[HwnasError] = []
     with bench(setting) as here:
+        if len({board for target in targets for board in setting.fleet.boards(target.device)}) > 1:
+
+            def finish(session: Session, job: Job, profile: Profile) -> Profile:
+                return _with_extras(session, job, profile, extra, lambda kind, data: None)
+
+            found, errors = profile_fleet.measure(setting.fleet, here.jobs, targets, here.store, plan, finish)
+            targets = []
         for target in targets:
             try:
                 results = measured(here, target, plan, extra)
@@ -101,25 +110,26 @@ def _finished(
     if isinstance(result, HwnasError):
         return result
     try:
-        profile = _with_extras(here, job, dataclasses.replace(result, harness_us=harness_us), extra)
+        session, timed = here.session(result.target), dataclasses.replace(result, harness_us=harness_us)
+        profile = _with_extras(session, job, timed, extra, here.progress.hear)
         here.store.add_profile(profile)
     except HwnasError as error:
         return type(error)(f"{label(result.target)}: {error}")
     return profile
 
 
-def _with_extras(here: Bench, job: Job, profile: Profile, extra: Extra) -> Profile:
-    session, target = here.session(profile.target), profile.target
+def _with_extras(session: Session, job: Job, profile: Profile, extra: Extra, hear: OnEvent) -> Profile:
+    target = profile.target
     if extra.operators:
-        here.progress.hear("pass", {"model": job.name, "pass": "operators", "number": 0, "of": 1})
+        hear("pass", {"model": job.name, "pass": "operators", "number": 0, "of": 1})
         profile = dataclasses.replace(profile, operators=extras.operators(session, job, target))
     profile = dataclasses.replace(profile, **extras.fallback_time(profile))
     if extra.callers:
-        here.progress.hear("pass", {"model": job.name, "pass": f"{extra.callers} callers", "number": 0, "of": 1})
+        hear("pass", {"model": job.name, "pass": f"{extra.callers} callers", "number": 0, "of": 1})
         profile = dataclasses.replace(profile, concurrent=extras.concurrent(session, job, target, extra.callers))
     if extra.sustain_s:
         what = f"a steady load for {extra.sustain_s:g} s"
-        here.progress.hear("pass", {"model": job.name, "pass": what, "number": 0, "of": 1})
+        hear("pass", {"model": job.name, "pass": what, "number": 0, "of": 1})
         sustained = extras.sustained(session, job, target, extra.sustain_s)
         flags = ("throttled",) if sustained["throttled_windows"] and "throttled" not in profile.flags else ()
         profile = dataclasses.replace(profile, sustained=sustained, flags=profile.flags + flags)

@@ -26,7 +26,7 @@ def problems(health: Mapping[str, Any], *, noise: float | None = None, skew_s: f
     """
     found: list[tuple[str, str]] = []
     packages, python = health["packages"], health["executable"]
-    if "numpy" not in packages:
+    if python and "numpy" not in packages:
         found.append(("no numpy", f"{python} -m pip install numpy"))
     if not any(name in packages for name in ("onnxruntime", "onnxruntime-gpu")):
         found.append(("no onnxruntime", f"{python} -m pip install onnxruntime"))

@@ -12,8 +12,9 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from devices import measure, onnxfile, reference, scheduler
 from devices.fleet import Fleet
@@ -33,6 +34,10 @@ class Key:
     board: str | None = None
 
 
+Prepare = Callable[[Session, Job, Target], Job]
+Finish = Callable[[Session, Job, Profile], Profile]
+
+
 def profile_everywhere(
     fleet: Fleet,
     jobs: Sequence[Job],
@@ -43,11 +48,16 @@ def profile_everywhere(
     plan: Plan | None = None,
     policy: Policy | None = None,
     on_event: OnEvent | None = None,
+    prepare: Prepare | None = None,
+    finish: Finish | None = None,
 ) -> Generator[Outcome, None, None]:
     """One outcome for each job on each target, with a ``Key`` and a ``Profile`` or an error; the order is that in which
-    they come. ``target.device`` of a profile is the board that it was measured on.
+    they come. ``target.device`` of a profile is the board that it was measured on, whose meter is read.
 
     ``label``: the study that profiles are stored under; those that it has already are not measured again.
+    ``prepare`` and ``finish`` are called in the thread of a board, before and after its measurement: they give the file
+    that the target runs, and the profile that is stored. ``on_event`` is also told of "pass", as ``measure.profile``
+    does, with "device" and "target".
     """
     references = _References(store)
     works = []
@@ -62,7 +72,8 @@ def profile_everywhere(
                 if found is not None:
                     yield Outcome(key=key, board=found.target.device, value=found)
                 else:
-                    works.append(Work(key=key, boards=candidates, call=_Measurement(job, target, references, plan)))
+                    call = _Measurement(job, target, references, plan, fleet.meters, prepare, finish, on_event)
+                    works.append(Work(key=key, boards=candidates, call=call))
 
     def reach(board: str, tell: OnEvent) -> Session:
         return connect(fleet.devices[board], board, tell)
@@ -83,11 +94,27 @@ class _Measurement:
     target: Target
     references: _References
     plan: Plan | None
+    meters: Mapping[str, Mapping[str, Any]]
+    prepare: Prepare | None
+    finish: Finish | None
+    on_event: OnEvent | None
 
     def __call__(self, session: Session) -> Profile:
         target = dataclasses.replace(self.target, device=session.name)
+        job = self.prepare(session, self.job, target) if self.prepare else self.job
+        plan = self.plan or Plan()
+        plan = dataclasses.replace(plan, meter=self.meters.get(session.name, plan.meter))
+        # Some seconds of calibration may be ahead: not for a model whose outputs are wrong.
+        if not self.references.known(session, target):
+            measure.check(session, job, target, deadline_s=plan.deadline_s)
+
+        def tell(kind: str, data: dict[str, Any]) -> None:
+            session.on_event(kind, {"device": session.name, "target": target.name, **data})
+
         reference_ms = self.references.of(session, target)
-        return measure.profile(session, self.job, target, reference_ms=reference_ms, plan=self.plan)
+        hear = tell if self.on_event else None
+        found = measure.profile(session, job, target, reference_ms=reference_ms, plan=plan, on_event=hear)
+        return self.finish(session, job, found) if self.finish else found
 
 
 class _References:
@@ -97,6 +124,9 @@ class _References:
         self._store = store
         self._known: dict[str, float] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def known(self, session: Session, target: Target) -> bool:
+        return reference.lacking(session, target, self._store) <= 0
 
     def of(self, session: Session, target: Target) -> float:
         clock = digest_of([session.fingerprint(target), target.name])

@@ -54,6 +54,7 @@ class Fleet:
     meters: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     pools: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     worst: frozenset[str] = frozenset()  # targets measured on every board of their pool, of which the worst counts
+    named: tuple[str, ...] = (LOCAL,)  # the targets that the file names; without one, or without any in it: ``local``
 
     def target(self, name: str, overrides: Mapping[str, Any] | None = None) -> Target:
         """The target ``name``, with ``threads``, ``batch`` or ``precision`` replaced as one call asks (``None``: not).
@@ -108,7 +109,15 @@ def load_fleet(path: Path | None = None, overrides: Mapping[str, str] | None = N
             raise InputError.of(where, f"targets.{name}.device", target.device, ", ".join(sorted({*devices, *pools})))
         targets[name] = _target(name, target)
     worst = frozenset(name for name, target in table.targets.items() if target.boards == "worst")
-    return Fleet(where=where, devices=devices, targets=targets, meters=meters, pools=pools, worst=worst)
+    return Fleet(
+        where=where,
+        devices=devices,
+        targets=targets,
+        meters=meters,
+        pools=pools,
+        worst=worst,
+        named=tuple(table.targets) or (LOCAL,),
+    )
 
 
 class _TargetTable(pydantic.BaseModel):

@@ -36,18 +36,25 @@ def health(root: Path = Path("/")) -> Record:
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "user": os.environ.get("USER") or str(os.getuid()),
         "disk_free_mb": _disk_free_mb(depot.folder()),
-        "memory_free_mb": _memory_free_mb(root),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "governors": sorted({_text(path) for path in (root / _CPU).glob("cpu[0-9]*/cpufreq/scaling_governor")} - {""}),
-        "turbo": _turbo(root),
         "throttled": _throttled(),
-        "temperature_c": _temperature_c(root),
-        "pressure": _pressure(root),
         "busy": _busy(root),
-        "on_battery": _on_battery(root),
-        "virtual": "hypervisor" in _text(root / "proc/cpuinfo").split() or (root / "sys/hypervisor/type").exists(),
         "clock_step_ns": _clock_step_ns(),
         "time_s": time.time(),
+        **state(root),
+    }
+
+
+def state(root: Path) -> Record:
+    """What stands in files of the kernel."""
+    return {
+        "memory_free_mb": _memory_free_mb(root),
+        "governors": sorted({_text(path) for path in (root / _CPU).glob("cpu[0-9]*/cpufreq/scaling_governor")} - {""}),
+        "turbo": _turbo(root),
+        "temperature_c": _temperature_c(root),
+        "pressure": _pressure(root),
+        "on_battery": _on_battery(root),
+        "virtual": "hypervisor" in _text(root / "proc/cpuinfo").split() or (root / "sys/hypervisor/type").exists(),
     }
 
 

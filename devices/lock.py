@@ -57,18 +57,23 @@ class Lock:
 
     def holder(self) -> str:
         """Who holds it, for a message."""
-        try:
-            holder = json.loads(os.pread(self._file, 1000, 0))
-            client = holder.get("client")
-            whose = f" for {client}" if client else ""
-            return f"process {holder['pid']} on this machine{whose}, since {holder['since']}"
-        except (ValueError, KeyError, TypeError):
-            return "another process on this machine"
+        return holder_of(os.pread(self._file, 1000, 0).decode(errors="replace"))
 
     def _sign(self) -> None:
         # Always as long, and so replaced in one write: a reader never finds it empty.
         text = json.dumps({"pid": os.getpid(), "since": utc_now(), "client": self._client[:80]}).ljust(_SIGNATURE)
         os.pwrite(self._file, text.encode(), 0)
+
+
+def holder_of(text: str) -> str:
+    """Who signed the lock's file, for a message. ``text``: what is in it."""
+    try:
+        holder = json.loads(text)
+        client = holder.get("client")
+        whose = f" for {client}" if client else ""
+        return f"process {holder['pid']} on this machine{whose}, since {holder['since']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "another process on this machine"
 
 
 def _open(path: Path) -> int:

@@ -53,6 +53,7 @@ class Policy:
     tries: int = 2  # of a measurement that fails, on each board
     losses: int = 5  # how often the connection may end during one piece of work before that is to blame
     patience_s: float = 300.0  # how long a board may be away before what only it can do has failed
+    first_patience_s: float | None = None  # likewise for one that has not answered yet; None: as long
     first_pause_s: float = 1.0  # before a board that is away is asked again; doubled each time, at most 30 s
 
 
@@ -127,6 +128,7 @@ class _Hall:
         names = dict.fromkeys(board for boards in self._lines for board in boards)
         self._bells = {board: threading.Condition(self._lock) for board in names}
         self._given_up: set[str] = set()  # away for longer than the policy's patience
+        self._answered: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._closing = threading.Event()
         self._aborted = False
@@ -174,6 +176,7 @@ class _Hall:
         if session is not None:
             session.on_event = self._event
             with self._lock:
+                self._answered.add(board)
                 self._sessions[board] = session
         return session
 
@@ -201,19 +204,24 @@ class _Hall:
                 session = self._connect(board, self._event)
             except HwnasError as error:
                 self._state(board, "away", str(error))
-                if isinstance(error, InputError) or time.monotonic() - start > self._policy.patience_s:
+                if isinstance(error, InputError) or time.monotonic() - start > self._patience_s(board):
                     self._give_up(board, error)
                 self._closing.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
             with self._lock:
                 self._given_up.discard(board)
+                self._answered.add(board)
                 self._sessions[board] = session
                 if self._aborted:
                     session.abort()
             self._state(board, "ready")
             return session
         return None
+
+    def _patience_s(self, board: str) -> float:
+        first_s = self._policy.first_patience_s
+        return self._policy.patience_s if first_s is None or board in self._answered else first_s
 
     def _do(self, board: str, session: Session, item: _Item) -> None:
         self._tell(("work", {"device": board, "key": item.work.key}))

@@ -23,7 +23,7 @@ def send(request: Request, path: Path, beside: Sequence[Path] = ()) -> str:
     """
     path = path.resolve()
     parts = {part.resolve().relative_to(path.parent).as_posix(): part.resolve() for part in (path, *beside)}
-    digests = {name: _sha256(part) for name, part in parts.items()}
+    digests = {name: sha256(part) for name, part in parts.items()}
     key = digest_of(digests)[:32]
     folder = request("have", key=key)["folder"]
     if folder is None:
@@ -43,7 +43,8 @@ def receive(request: Request, there: str, path: Path) -> None:
             file.write(data)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of the file; computed once for each state of it."""
     status = path.stat()
     return _digest(path, status.st_mtime_ns, status.st_size, status.st_ino)
 

@@ -22,7 +22,7 @@ LEAVES = {
     "openvino": ["devices/engines/openvino.py"],
     "torch_tensorrt": ["devices/engines/torch_tensorrt.py"],
     "torch": ["devices/engines/torch*.py", "devices/engines/_torch*.py", "nas/*"],
-    "torchx": ["nas/launcher.py", "nas/training/component.py"],
+    "torchx": ["nas/launcher.py", "nas/training/component.py", "devices/transports/torchx.py"],
     "ax": ["nas/*"],
     "botorch": ["nas/*"],
 }

@@ -146,26 +146,13 @@ class _Session:
         return {name: array.copy() for name, array in self._results.items()}
 
     def placement(self) -> dict[str, str]:
-        ran = [event for event in self._trace() if event.get("args", {}).get("provider")]
-        found = {event["name"]: event["args"]["provider"] for event in ran}
-        return {name.removesuffix("_kernel_time"): _short(provider) for name, provider in found.items()}
+        return placement_of(self._trace())
 
     def operators(self) -> list[tuple[str, str, str, float]]:
-        """(node, operator, provider, median time in ns) of each node of the optimised graph, in the order they run.
-
-        Only for a model loaded with ``trace``, once, after some runs; instead of ``placement``. Profiling is on in that
-        session, so the sum is longer than a latency.
+        """As ``operators_of``. Only for a model loaded with ``trace``, once, after some runs; instead of
+        ``placement``. Profiling is on in that session, so the sum is longer than a latency.
         """
-        found: dict[str, list[float]] = {}
-        kinds: dict[str, tuple[str, str]] = {}
-        for event in self._trace():
-            arguments = event.get("args", {})
-            if event["name"].endswith("_kernel_time") and arguments.get("provider"):
-                name = event["name"].removesuffix("_kernel_time")
-                found.setdefault(name, []).append(event["dur"] * 1e3)
-                kinds[name] = (arguments.get("op_name", ""), _short(arguments["provider"]))
-        # The first run is slower, and its time is another figure.
-        return [(name, *kinds[name], float(np.median(times[1:] or times))) for name, times in found.items()]
+        return operators_of(self._trace())
 
     def _trace(self) -> list[dict[str, Any]]:
         if self._folder is None:
@@ -173,6 +160,27 @@ class _Session:
         events: list[dict[str, Any]] = json.loads(Path(self._session.end_profiling()).read_text())
         self._folder.cleanup()
         return events
+
+
+def placement_of(events: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Node -> provider that ran it, from the events of ONNX Runtime's trace."""
+    ran = [event for event in events if event.get("args", {}).get("provider")]
+    found = {event["name"]: event["args"]["provider"] for event in ran}
+    return {name.removesuffix("_kernel_time"): _short(provider) for name, provider in found.items()}
+
+
+def operators_of(events: Sequence[dict[str, Any]]) -> list[tuple[str, str, str, float]]:
+    """(node, operator, provider, median time in ns) of each node of the optimised graph, in the order they run."""
+    found: dict[str, list[float]] = {}
+    kinds: dict[str, tuple[str, str]] = {}
+    for event in events:
+        arguments = event.get("args", {})
+        if event["name"].endswith("_kernel_time") and arguments.get("provider"):
+            name = event["name"].removesuffix("_kernel_time")
+            found.setdefault(name, []).append(event["dur"] * 1e3)
+            kinds[name] = (arguments.get("op_name", ""), _short(arguments["provider"]))
+    # The first run is slower, and its time is another figure.
+    return [(name, *kinds[name], float(np.median(times[1:] or times))) for name, times in found.items()]
 
 
 def _options(threads: int, plain: bool) -> ort.SessionOptions:

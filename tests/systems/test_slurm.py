@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,10 +17,13 @@ from typing import Any
 import pytest
 
 from benchmarks.figures._server import Server
+from devices.session import connect
+from devices.transports.torchx import Device
 from nas.launcher import Launcher
 from nas.results import read_results
 from nas.training.outcome import Outcome, read_outcome
-from profiles.errors import InputError
+from profiles.errors import InputError, UnavailableError
+from profiles.records import Target
 
 pytestmark = pytest.mark.systems
 SCRIPT = Path(__file__).with_name("slurm.sh")
@@ -163,3 +167,24 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.1)
+
+
+def test_a_node_is_a_device_until_its_job_is_cancelled(slurm: Path, tmp_path: Path) -> None:
+    node = Device(
+        scheduler="slurm", folder=tmp_path / "shared", python=sys.executable, options={"partition": "main", "time": "5"}
+    )
+    with connect(node, "node") as session:
+        target = Target(name="node", device="node", engine="null", provider="100us")
+        request: dict[str, Any] = {
+            "target": dataclasses.asdict(target),
+            "arms": [{"name": "calibration", "model": None}],
+        }
+        request |= {"groups": 1, "max_groups": 1, "block_ms": 1.0, "warm_up_ms": 0.0, "seed": 0}
+        assert session.request("latency", **request)["done"]
+        jobs = subprocess.run(["squeue", "-h", "-o", "%i"], capture_output=True, text=True, check=True).stdout.split()
+        assert len(jobs) == 1
+        subprocess.run(["scancel", jobs[0]], check=True)
+        request["target"]["provider"] = "9999999ms"
+        with pytest.raises(UnavailableError, match="device node: the connection ended: the job "):
+            session.request("latency", **request)
+    wait_for(lambda: not subprocess.run(["squeue", "-h"], capture_output=True, check=True).stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -22,7 +23,7 @@ from boards import Board
 import devices
 from devices import measure
 from devices.session import Session, connect
-from profiles.errors import UnavailableError
+from profiles.errors import MeasurementError, UnavailableError
 from profiles.records import Target
 
 pytestmark = pytest.mark.systems
@@ -164,6 +165,22 @@ def test_a_full_disk(lab: list[Board], tmp_path: Path) -> None:
     assert "cannot be written: No space left on device" in _reason(
         lambda: connect(lab[2].device(folder=f"{small}/x"), "board")
     )
+
+
+def test_a_model_that_is_larger_than_the_memory(lab: list[Board]) -> None:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lab[0].little_memory(300))
+        except OSError as error:
+            pytest.skip(f"the memory of a group cannot be limited here: {error}")
+        session = stack.enter_context(connect(lab[0].device(), "board"))
+        target = dataclasses.asdict(Target(name="board", device="board"))
+        model, shapes = session.put(MODEL), {"input": [20_000, 3, 80, 80]}
+        with pytest.raises(MeasurementError) as caught:
+            session.request("memory", target=target, model=model, shapes=shapes, seed=0)
+        message = "the process of memory was killed by SIGKILL (as the kernel does when memory runs out)"
+        assert str(caught.value) == message
+        assert _latency(session)["done"]
 
 
 def test_a_shell_that_prints(lab: list[Board]) -> None:
