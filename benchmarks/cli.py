@@ -31,10 +31,6 @@ devices = typer.Typer(
     no_args_is_help=True, help="The devices of a fleet file: what there is, what it can do, new ones."
 )
 app.add_typer(devices, name="devices")
-app.command()(cli_nightly.nightly)
-app.add_typer(cli_nightly.baseline, name="baseline")
-app.command()(cli_history.history)
-app.command()(cli_history.bisect)
 
 
 @app.callback()
@@ -290,6 +286,12 @@ def report(
     from benchmarks.report import write
 
     print(write(run, beside))
+
+
+app.command()(cli_nightly.nightly)
+app.add_typer(cli_nightly.baseline, name="baseline")
+app.command()(cli_history.history)
+app.command()(cli_history.bisect)
 
 
 @devices.command("list")
