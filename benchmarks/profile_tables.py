@@ -53,6 +53,7 @@ def _one(one: Profile) -> None:
         rows.append((f"throughput, {found['callers']} callers", value, "1/s"))
     rows += [
         ("load", figure(one.load_ms), "ms"),
+        *([("  of that, building the engine", figure(one.build_ms), "ms")] if one.build_ms is not None else []),
         ("first run", figure(one.first_run_ms), "ms"),
         ("peak memory", figure(one.peak_memory_mb), "MB"),
         ("model size", figure(one.model_size_mb), "MB"),
@@ -119,11 +120,11 @@ def _remarks(one: Profile) -> None:
 
 
 def tell_missing(found: Sequence[Profile]) -> None:
-    """Each reason once. That a CPU has no events of its own to time by goes without saying."""
+    """Each reason once. That a CPU has no events to time by, and builds no engine, goes without saying."""
     fields: dict[str, dict[str, None]] = {}
     for one in found:
         for field, reason in one.missing.items():
-            if field != "device_latency_ms":
+            if field not in ("device_latency_ms", "build_ms"):
                 fields.setdefault(reason, {})[field] = None
     for reason, names in fields.items():
         print(f"not measured: {', '.join(names)}: {reason}", file=sys.stderr)

@@ -87,6 +87,7 @@ COLUMNS = (
     ),
     Column(name="throughput_per_s", head="per s", value=lambda side: side.profile.throughput_per_s, best="highest"),
     Column(name="load_ms", head="load ms", value=lambda side: side.profile.load_ms),
+    Column(name="build_ms", head="build ms", value=lambda side: side.profile.build_ms),
     Column(name="first_run_ms", head="first run ms", value=lambda side: side.profile.first_run_ms),
     Column(name="peak_memory_mb", head="memory MB", value=lambda side: side.profile.peak_memory_mb),
     Column(name="model_size_mb", head="file MB", value=lambda side: side.profile.model_size_mb),

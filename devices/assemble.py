@@ -66,6 +66,9 @@ def assemble(one: Taken, target: Target, device: dict[str, Any], *, reference_ms
     on_device = [time_ms for answer in one.latency.values() for time_ms in answer.get("device_ms") or ()]
     if not on_device:
         missing["device_latency_ms"] = f"engine {target.engine} on {target.provider} has no timing by device events"
+    builds = [answer["build_ns"] for answer in one.latency.values() if answer.get("build_ns") is not None]
+    if not builds:
+        missing["build_ms"] = f"engine {target.engine} on {target.provider} does not time a build apart from load_ms"
     if memory["peak_memory_mb"] is None:
         missing["peak_memory_mb"] = memory["reason"]
     return Profile(
@@ -88,6 +91,7 @@ def assemble(one: Taken, target: Target, device: dict[str, Any], *, reference_ms
         stopped=stopped,
         interval_ms=plan.interval_ms,
         load_ms=_median(one.latency.values(), "load_ns"),
+        build_ms=float(np.median(builds)) / 1e6 if builds else None,
         first_run_ms=_median(one.latency.values(), "first_run_ns"),
         peak_memory_mb=memory["peak_memory_mb"],
         model_size_mb=one.model_size_mb,

@@ -186,13 +186,15 @@ def read_reference(path: Path, model: Loaded) -> tuple[Arrays, Arrays]:
 
 
 def ready(request: Record) -> tuple[Loaded, Record]:
-    """The model of one arm, after its first run; ``load_ns`` and ``first_run_ns``."""
+    """The model of one arm, after its first run; ``load_ns``, ``first_run_ns`` and ``build_ns``, a part of the first,
+    ``None`` where the engine builds nothing that it could time.
+    """
     engine, target = engine_of(request)
     start = now_ns()
     model = engine.load(_model(request, engine), target)
     load_ns = now_ns() - start
     first_run_ns = model.bind(feeds_of(model, target, request if request["model"] else {}))
-    return model, {"load_ns": load_ns, "first_run_ns": first_run_ns}
+    return model, {"load_ns": load_ns, "first_run_ns": first_run_ns, "build_ns": getattr(model, "build_ns", None)}
 
 
 def arm(model: Loaded, request: Record, sources: disturbance.Sources) -> blocks.Arm:

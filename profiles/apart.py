@@ -60,7 +60,7 @@ def judge(base: Profile, other: Profile, *, floor: float = FLOOR, alpha: float =
     low, high = interval(1 - alpha)
     narrow = interval(0.95)
     return Verdict(
-        verdict=verdicts._answer(low, high, math.log1p(floor)),
+        verdict=verdicts.answer(low, high, math.log1p(floor)),
         ratio=math.exp(value),
         ratio_ci99=(math.exp(low), math.exp(high)),
         ratio_ci95=(math.exp(narrow[0]), math.exp(narrow[1])),

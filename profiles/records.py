@@ -95,6 +95,7 @@ class Profile:
     interval_ms: float | None = None  # from the start of one inference to that of the next; None: back to back
     harness_us: float | None = None  # what a call of a model that does nothing takes; never subtracted
     load_ms: float | None = None  # reading and compiling the model, up to the first run
+    build_ms: float | None = None  # of load_ms: building the engine, where that is a step of its own
     first_run_ms: float | None = None
     peak_memory_mb: float | None = None  # above an empty session in a process of its own
     model_size_mb: float | None = None

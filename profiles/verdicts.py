@@ -85,7 +85,7 @@ def judge(
     low, high = estimate.interval(1 - alpha / looks)
     narrow = estimate.interval(0.95)
     return Verdict(
-        verdict=_answer(low, high, math.log1p(floor)),
+        verdict=answer(low, high, math.log1p(floor)),
         ratio=math.exp(estimate.value),
         ratio_ci99=(math.exp(low), math.exp(high)),
         ratio_ci95=(math.exp(narrow[0]), math.exp(narrow[1])),
@@ -98,7 +98,8 @@ def judge(
     )
 
 
-def _answer(low: float, high: float, limit: float) -> Answer:
+def answer(low: float, high: float, limit: float) -> Answer:
+    """``low``, ``high``: the interval of log(other / base); ``limit``: log(1 + floor)."""
     if low > limit:
         return "regressed"
     if high < -limit:

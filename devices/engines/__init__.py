@@ -53,7 +53,7 @@ class Loaded(Protocol):
     """A model that is ready to run, on the provider that was asked for.
 
     One on an accelerator may also have ``device_ms(runs) -> list[float] | None``: the times of that many inferences by
-    the accelerator's own events, without transfers.
+    the accelerator's own events, without transfers; one whose loading builds an engine, ``build_ns``, the time of that.
     """
 
     @property

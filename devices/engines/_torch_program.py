@@ -100,6 +100,7 @@ class Runner:
         nodes: dict[str, str],
     ) -> None:
         self.inputs = inputs
+        self.build_ns: int | None = None  # what building an engine took, for who builds one
         self._module, self._device, self._dtype = module, device, dtype
         self._on_gpu, self._transfers, self._graph = device.type == "cuda", transfers, graph
         self._nodes = nodes

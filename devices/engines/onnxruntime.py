@@ -52,6 +52,8 @@ _WHEELS = {
     "qnn": "onnxruntime-qnn",
 }
 _CUDA = ("cuda", "tensorrt")  # providers whose tensors can lie in CUDA memory
+# TensorRT's engines are built anew for each session, whatever an earlier one left: load_ms holds the build.
+_SETTINGS = {"tensorrt": {"trt_engine_cache_enable": "0", "trt_timing_cache_enable": "0"}}
 # Its Linux wheel keeps usage data in ~/.cache/Microsoft unless told otherwise, at its import.
 if hasattr(ort, "disable_telemetry_events"):
     ort.disable_telemetry_events()
@@ -81,7 +83,8 @@ def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: boo
     if folder is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder.name) / "trace")
-    providers = [wanted] if wanted == "CPUExecutionProvider" else [wanted, "CPUExecutionProvider"]
+    providers = [(wanted, _SETTINGS.get(target.provider, {}))]
+    providers += [] if wanted == "CPUExecutionProvider" else [("CPUExecutionProvider", {})]
     try:
         session = ort.InferenceSession(name if isinstance(model, Path) else model, options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no base but this
