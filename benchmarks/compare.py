@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import profile as profiling
 from benchmarks import side_by_side, sweeps
-from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share
+from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share, tell
 from benchmarks.profile_tables import tell_missing
 from benchmarks.side_by_side import Side, slower_when_narrower
 from benchmarks.tables import folded
@@ -50,7 +50,9 @@ def run(
     fail_on: Sequence[str],
     output: Output,
 ) -> int:
-    """The exit code: 1 where a verdict is one of ``fail_on``. Raises the first error, after what could be measured."""
+    """The exit code: 1 where a verdict is one of ``fail_on``, whatever else failed, unless that was bad input. Raises
+    the first error otherwise, after what could be measured.
+    """
     for verdict in fail_on:
         if verdict not in ANSWERS:
             raise InputError.of("compare", "--fail-on", verdict, ", ".join(ANSWERS))
@@ -76,8 +78,12 @@ def run(
             work.errors.append(error)
     if len(work.sides) > 1:  # a base alone is compared with nothing
         _show(work, output)
-    raise_first(work.errors)
-    return int(any(side.verdict in fail_on for side in work.sides))
+    failed = any(side.verdict in fail_on for side in work.sides)
+    if failed and not any(isinstance(error, InputError) for error in work.errors):
+        tell(work.errors)
+    else:
+        raise_first(work.errors)
+    return int(failed)
 
 
 def _groups(setting: Setting, base: str | None) -> list[list[Target]]:

@@ -167,10 +167,14 @@ class Progress:
 def raise_first(errors: Sequence[HwnasError]) -> None:
     """All but the first to stderr; bad input comes before what failed, as in all commands."""
     in_order = sorted(errors, key=lambda error: error.exit_code != InputError.exit_code)
-    for other in in_order[1:]:
-        print(f"hwnas: {other}", file=sys.stderr)
+    tell(in_order[1:])
     if in_order:
         raise in_order[0]
+
+
+def tell(errors: Sequence[HwnasError]) -> None:
+    for error in errors:
+        print(f"hwnas: {error}", file=sys.stderr)
 
 
 def check_folders(**files: Path | None) -> None:

@@ -15,7 +15,7 @@ from benchmarks.tables import figure
 from profiles.comparisons import Comparison
 from profiles.errors import InputError
 from profiles.files import write_text
-from profiles.records import Profile
+from profiles.records import Profile, Target
 
 _PRECISIONS = ("fp32", "fp16", "int8")  # each narrower than the one before
 _TARGET = ("device", "engine", "provider", "precision", "threads", "batch", "transfers")
@@ -176,7 +176,7 @@ def slower_when_narrower(sides: Sequence[Side]) -> list[str]:
             alike = one.model == other.model and _setting(one) == _setting(other)
             if not alike or _PRECISIONS.index(other.target.precision) <= _PRECISIONS.index(one.target.precision):
                 continue
-            if wide.speed_up and narrow.speed_up and (wide.comparison or narrow.comparison):
+            if wide.speed_up and narrow.speed_up and _base_of(wide) == _base_of(narrow):
                 apart, ratio = narrow.speed_up[2] < wide.speed_up[1], wide.speed_up[0] / narrow.speed_up[0]
             else:
                 known = one.latency_ms_ci95 is not None and other.latency_ms_ci95 is not None
@@ -187,6 +187,14 @@ def slower_when_narrower(sides: Sequence[Side]) -> list[str]:
                 where = f"{label(other.target)} takes {ratio:.3g} times as long as {label(one.target)}"
                 found.append(f"{one.model}: {how}: {where}")
     return found
+
+
+def _base_of(side: Side) -> tuple[str, Target]:
+    """The file and the target that its speed-up is against."""
+    one = side.comparison
+    if one is None:
+        return side.profile.digest, side.profile.target
+    return one.base_digest, one.base_target or one.target
 
 
 def write_csv(sides: Sequence[Side], path: Path) -> None:

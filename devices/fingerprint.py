@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def fingerprint(versions: dict[str, str], root: Path = Path("/")) -> dict[str, A
         "board": _text(root / "proc/device-tree/model") or _text(root / "sys/class/dmi/id/product_name"),
         "kernel": _text(root / "proc/sys/kernel/osrelease") or platform.release(),
         "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        **_nvidia(root / "proc/driver/nvidia"),
         "versions": {"python": platform.python_version(), "numpy": np.__version__, **versions},
     }
 
@@ -42,6 +44,14 @@ def cpu_model(root: Path = Path("/")) -> str | None:
     parts = [value for key, value in pairs if key == "CPU part"]
     kinds = sorted({f"{maker}/{part}" for maker, part in zip(makers, parts, strict=False)})
     return "Arm " + ", ".join(kinds) if kinds else None
+
+
+def _nvidia(driver: Path) -> dict[str, str]:
+    """The GPUs and their driver, as the kernel module tells them; nothing where there is none."""
+    lines = [line for path in sorted(driver.glob("gpus/*/information")) for line in (_text(path) or "").splitlines()]
+    models = [value.strip() for key, _, value in (line.partition(":") for line in lines) if key == "Model"]
+    version = re.search(r"\d+\.\d+(\.\d+)*", _text(driver / "version") or "")
+    return ({"gpu": ", ".join(models)} if models else {}) | ({"gpu_driver": version[0]} if version else {})
 
 
 def _memory_gb(root: Path) -> int | None:

@@ -93,6 +93,11 @@ def test_one_model_on_several_targets_and_devices(folder: Path, root: Path, caps
     assert all(float(row["speed_up_low"]) <= float(row["speed_up"]) <= float(row["speed_up_high"]) for row in rows)
     assert "times as fast as slow" in (folder / "c.html").read_text()
     assert "gone: provider warp" in (folder / "c.html").read_text()
+    code = compare.run(setting(folder, "slow", "fast", "gone"), output=Output(), **HOW | {"fail_on": ["improved"]})
+    out, err = capsys.readouterr()
+    assert code == 1  # a verdict comes before what failed, which is told
+    assert "fast" in out
+    assert "hwnas: gone: provider warp" in err
     with pytest.raises(UnavailableError, match=r"^gone: "):  # without its base there is no comparison
         compare.run(setting(folder, "slow", "gone"), base="gone", output=Output(), **HOW)
     assert capsys.readouterr().out == ""
@@ -165,6 +170,17 @@ def test_a_narrower_precision_that_is_slower_is_said_plainly() -> None:
     for one in (faster, unclear, other):
         assert slower_when_narrower(sided(FP32, one)) == slower_when_narrower([Side(profile=FP32), Side(profile=one)])
         assert slower_when_narrower(sided(FP32, one)) == []
+
+
+def test_speed_ups_over_different_bases_say_nothing_about_a_precision() -> None:
+    """b is made twice as fast by int8, and a four times: against a, which is the base on each target, b falls back."""
+
+    def named(model: str, one: Profile) -> Profile:
+        return replace(one, model=model, digest=one.target.name + model)
+
+    wide = sided(named("a", given("pc", 4.0)), named("b", given("pc", 4.0)))
+    narrow = [given("pc-int8", ms, precision="int8") for ms in (1.0, 2.0)]
+    assert slower_when_narrower([*wide, *sided(named("a", narrow[0]), named("b", narrow[1]))]) == []
 
 
 def test_best_first_and_what_was_not_measured_last() -> None:

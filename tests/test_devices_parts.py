@@ -197,6 +197,8 @@ def test_a_recorded_board(tmp_path: Path) -> None:
         "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
         "proc/sys/kernel/osrelease": "6.6.31+rpt-rpi-2712\n",
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+        "proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Tue Jan 21 2025\n",
+        "proc/driver/nvidia/gpus/0000:01:00.0/information": "Model: \t\t NVIDIA T4\nIRQ:   \t\t 33\n",
     }.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,6 +207,7 @@ def test_a_recorded_board(tmp_path: Path) -> None:
     assert found["cpu"] == "Arm 0x41/0xd0b"
     assert found["board"] == "Raspberry Pi 5 Model B Rev 1.0"
     assert (found["kernel"], found["governor"], found["memory_gb"]) == ("6.6.31+rpt-rpi-2712", "ondemand", 8)
+    assert (found["gpu"], found["gpu_driver"]) == ("NVIDIA T4", "570.86.15")
     assert found["versions"]["onnxruntime"] == "1.2"
     assert json.loads(json.dumps(found)) == found
 
