@@ -155,7 +155,8 @@ def test_a_mailbox_keeps_order_and_ends_last(tmp_path: Path) -> None:
 
 
 def test_several_may_write_one_file(tmp_path: Path) -> None:
-    path, failed = tmp_path / "agent", []
+    path = tmp_path / "agent"
+    failed: list[OSError] = []
 
     def write() -> None:
         try:

@@ -168,7 +168,7 @@ class _Pass:
 
     def fed(self, model: Path, how: Record) -> tuple[str, str]:
         """MODEL and INPUTS of the runner, for a model that is fed as ``how`` says; a target there counts first."""
-        known, target = _inputs_of(model), Target(**how.get("target", self.request["target"]))
+        known, target = _inputs_of(model), Target(**(how.get("target") or self.request["target"]))
         return self.put(model), self.put_arrays(passes.feeds_of(known, target, how), known.inputs)
 
     @contextmanager
