@@ -27,12 +27,18 @@ _FINAL = re.compile(rb'"(?:done|error)":')
 
 
 def write(path: str, data: bytes) -> None:
-    """The whole file or none."""
-    with open(path + ".part", "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".part", path)
+    """The whole file or none. Several may write the same one."""
+    part = f"{path}.{os.urandom(8).hex()}.part"
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        if os.path.exists(part):
+            os.remove(part)
+        raise
 
 
 class Sender:

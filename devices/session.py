@@ -31,6 +31,7 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 _START_S = 30.0  # for the agent's first word
 _GRACE_S = 15.0  # for an answer after its deadline: then the agent or the connection hangs
 _END_S = 2.0
+_ABORT_S = 4.0
 _BEAT_S = 10.0  # a device elsewhere is told this often that we are alive,
 _SILENCE_S = 30.0  # and ends its agent after so long without
 _ENDED = "the connection ended"
@@ -86,7 +87,10 @@ class Session:
 
     def abort(self) -> None:
         """From another thread: end the connection, which also ends a request that waits for its answer."""
-        self._process.kill()
+        self._process.terminate()  # what the transport started may have something to end, such as a job
+        killer = threading.Timer(_ABORT_S, self._process.kill)
+        killer.daemon = True
+        killer.start()
 
     def close(self) -> None:
         """End the agent, which ends what it started."""

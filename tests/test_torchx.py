@@ -93,6 +93,7 @@ def test_a_job_that_never_starts(node: Device) -> None:
     )
     wrong = node.model_copy(update={"options": {"log_dir": 3}})
     assert "local_cwd did not take the job: " in _reason(lambda: connect(wrong, "node"))
+    assert not list((node.folder / "sessions").iterdir())
     (node.folder.parent / "file").write_text("")
     assert "cannot be written: " in _reason(
         lambda: connect(node.model_copy(update={"folder": node.folder.parent / "file"}), "node")
@@ -114,6 +115,19 @@ def test_a_job_that_dies_while_it_measures(node: Device, victim: str) -> None:
         why = {"job": "the job was told to end", "agent": "the agent ended with status -9"}[victim]
         assert found[0].startswith(f"device node: the connection ended: {why}")
         assert _wait(lambda: not _processes(node), 5.0) is True
+
+
+def test_an_aborted_session_ends_its_job(node: Device) -> None:
+    with connect(node, "node") as session:
+        found: list[str] = []
+        thread = threading.Thread(target=lambda: found.append(_reason(lambda: _latency(session, FOREVER))))
+        thread.start()
+        _wait(lambda: len(_processes(node)) == 3)
+        session.abort()
+        thread.join(20)
+    assert found[0].startswith("device node: the connection ended")
+    assert not list((node.folder / "sessions").iterdir())
+    assert _wait(lambda: not _processes(node), 5.0) is True
 
 
 @pytest.mark.systems
@@ -138,6 +152,26 @@ def test_a_mailbox_keeps_order_and_ends_last(tmp_path: Path) -> None:
     assert receiver.receive() == b""
     assert receiver.end == "that was all"
     assert [path.name for path in tmp_path.iterdir()] == ["end"]
+
+
+def test_several_may_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "agent"
+    failed: list[OSError] = []
+
+    def write() -> None:
+        try:
+            for _ in range(20):
+                mailbox.write(str(path), b"the same")
+        except OSError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert [each.name for each in tmp_path.iterdir()] == ["agent"]
 
 
 def test_a_folder_that_is_not_the_same_everywhere_is_refused() -> None:

@@ -15,6 +15,8 @@ import json
 import os
 import queue
 import random
+import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -23,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -52,9 +54,16 @@ _PACKAGE = Path(str(devices.__file__)).parent
 
 def main(arguments: list[str]) -> int:
     output = protocol.take_stdout()
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as scratch:
+        tempfile.tempdir = scratch  # all that this process writes
+        signal.signal(signal.SIGTERM, lambda number, frame: _leave(scratch))
+        return _serve(output, scratch, arguments[0])
+
+
+def _serve(output: int, scratch: str, setting: str) -> int:
     link: Link | None = None
     client = ""
-    for request in _requests():
+    for request in _requests(scratch):
 
         def tell(event: str, request: Record = request, **data: object) -> None:
             protocol.write(output, {"id": request["id"], "event": event, **data})
@@ -63,7 +72,7 @@ def main(arguments: list[str]) -> int:
             if request["op"] == "hello":
                 client = request.get("client", "")
                 tell("started")  # starting adb and pushing the runner takes its time
-                link = Link(Setting(**json.loads(arguments[0])))
+                link = Link(Setting(**json.loads(setting)))
                 answer: Record = {"pid": link.pid}
             elif link is None:
                 raise UnavailableError("the first request must be hello")
@@ -80,7 +89,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _requests() -> Iterator[Record]:
+def _requests(scratch: str) -> Iterator[Record]:
     """Until stdin ends, which ends this process at once, whatever it waits for: the session is over then."""
     arrived: queue.SimpleQueue[Record] = queue.SimpleQueue()
 
@@ -90,11 +99,16 @@ def _requests() -> Iterator[Record]:
             for line in lines.feed(data):
                 if record := protocol.parse(line):
                     arrived.put(record)
-        os._exit(0)
+        _leave(scratch)
 
     threading.Thread(target=read, daemon=True).start()
     while True:
         yield arrived.get()
+
+
+def _leave(scratch: str) -> NoReturn:
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(0)
 
 
 def _perform(link: Link, request: Record, client: str, tell: Callable[..., None]) -> Record:
@@ -130,6 +144,9 @@ class _Pass:
         target = Target(**self.request["target"])
         if target.engine != ENGINE:
             raise UnavailableError(f"engine {target.engine} does not run over adb; accepted: {ENGINE}")
+        if target.python is not None:
+            reason = "a phone has no Python; the runtime there is the library in the device's table"
+            raise UnavailableError(f"target {target.name}: python: given {target.python!r}; {reason}")
         return target
 
     def run(self, kind: str, *words: object) -> Record:
@@ -150,9 +167,9 @@ class _Pass:
         return ":".join(places)
 
     def fed(self, model: Path, how: Record) -> tuple[str, str]:
-        """MODEL and INPUTS of the runner, for a model that is fed as ``how`` says."""
-        known = _inputs_of(model)
-        return self.put(model), self.put_arrays(passes.feeds_of(known, self.target, how), known.inputs)
+        """MODEL and INPUTS of the runner, for a model that is fed as ``how`` says; a target there counts first."""
+        known, target = _inputs_of(model), Target(**(how.get("target") or self.request["target"]))
+        return self.put(model), self.put_arrays(passes.feeds_of(known, target, how), known.inputs)
 
     @contextmanager
     def there(self) -> Iterator[str]:
@@ -248,11 +265,12 @@ def _latency(one: _Pass) -> Record:
     arms = []
     for arm in request["arms"]:
         model = Path(arm["model"]) if arm["model"] else _PACKAGE / f"{arm.get('shipped', 'calibration')}.onnx"
-        arms += [arm["name"], *one.fed(model, {**request, **arm} if arm["model"] else {})]
+        how = {**request, **arm}
+        arms += [arm["name"], *one.fed(model, how if arm["model"] else {"target": how["target"]})]
     times = (request["groups"], request["block_ms"], request["warm_up_ms"], request.get("interval_ms") or 0.0)
     limits = ",".join(map(str, _LIMITS))
     answer = one.run("latency", target.provider, target.threads, *times, limits, ",".join(orders), *arms)
-    return {key: value for key, value in answer.items() if key not in ("id", "done")}
+    return {"build_ns": None} | {key: value for key, value in answer.items() if key not in ("id", "done")}
 
 
 def _memory(one: _Pass) -> Record:
@@ -274,6 +292,7 @@ OPERATIONS: dict[str, Callable[[_Pass], Record]] = {
 _NOT_THERE = {
     "energy": "the runner reads no meter",
     "meter": "the runner reads no meter",
+    "rivals": "the runner times two models in one process, with the same threads and provider",
     "callers": "the runner is one caller",
     "sustain": "the runner keeps up no steady load",
 }

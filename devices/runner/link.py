@@ -7,6 +7,7 @@ record of the runner, or ``hwnas done`` of a shell.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shlex
 import subprocess
 import threading
@@ -128,9 +129,13 @@ class Link:
         found = self.shell(f"mkdir -p {shlex.quote(bin_folder)} {folders}\n{asked}\n{old}")
         for path, place in places:
             if f"hwnas-has {place}" not in found:
-                self._push(path, f"{place}.part")
-                arrived = shlex.quote(f"{place}.part")
-                self.shell(f"chmod 755 {arrived} && mv {arrived} {shlex.quote(place)}")
+                arriving = f"{place}.part-{secrets.token_hex(4)}"  # another session may bring it, too
+                try:
+                    self._push(path, arriving)
+                except UnavailableError:
+                    self.shell(f"rm -f {shlex.quote(arriving)}")
+                    raise
+                self.shell(f"chmod 755 {shlex.quote(arriving)} && mv {shlex.quote(arriving)} {shlex.quote(place)}")
         return places[0][1], places[1][1]
 
     def _push(self, path: Path, place: str) -> None:

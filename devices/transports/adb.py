@@ -9,7 +9,7 @@ folder = "/data/local/tmp/hwnas"       # default; runner, library and models are
 adb = "adb"                            # default; the client
 
 Both files and the models are pushed once. The engine is onnxruntime alone. Not measured there, each with its reason:
-energy, several callers, a sustained load.
+energy, several callers, a sustained load, two targets against each other that differ in threads or provider.
 """
 
 from __future__ import annotations

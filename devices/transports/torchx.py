@@ -17,11 +17,13 @@ scheduler should give whole nodes (with Slurm: an exclusive partition), or other
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -80,8 +82,11 @@ def main(arguments: list[str]) -> int:
         job = _Job(device, session, _furnish(device, session, Path(arguments[1])))
     except (OSError, UnavailableError, InputError) as error:
         print(error, file=sys.stderr)
+        shutil.rmtree(session, ignore_errors=True)
         return 1
     over = threading.Event()
+    # A thread of its own: the main thread, interrupted, may hold what set() asks for.
+    signal.signal(signal.SIGTERM, lambda number, frame: threading.Thread(target=over.set).start())
     first = threading.Thread(target=_carry_requests, args=(session, over, job.hear), daemon=True)
     first.start()
     try:
@@ -103,12 +108,13 @@ def _furnish(device: Device, session: Path, agent: Path) -> Path:
         for name in ("to-node", "to-host"):
             (session / name).mkdir(parents=True)
         there.parent.mkdir(exist_ok=True)
-        # Both are content-addressed or always the same, and renamed into place: several sessions may do this at once.
-        mailbox.write(str(there), agent.read_bytes())
+        if not there.exists():  # it is content-addressed, and renamed into place: several sessions may do this at once
+            mailbox.write(str(there), agent.read_bytes())
         mailbox.write(str(session / "mailbox.py"), Path(mailbox.__file__).read_bytes())
         for old in session.parent.iterdir():
-            if old.stat().st_mtime < time.time() - _KEPT_S:
-                shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another session has ended
+                if old.stat().st_mtime < time.time() - _KEPT_S:
+                    shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise UnavailableError(f"{device.folder} cannot be written: {error.strerror}") from None
     return there
@@ -186,9 +192,10 @@ class _Job:
                 asked, (state, ended) = now, self._state()
                 if (sign := self._sign()) != alive:
                     alive, heard, self._begun = sign, now, True
-                if ended and not incoming.receive():
+                if ended:
                     time.sleep(_END_S)  # its last word may still be on the way through the file system
-                    incoming.receive()
+                    while data := incoming.receive():
+                        protocol.write_all(output, data)
                     return self._last_words(incoming.end or f"the job {self._handle} has ended: {state}")
                 if self._begun and now - heard > _SILENCE_S:
                     return f"the job {self._handle} gave no sign of life for {_SILENCE_S:g} s: {state}"

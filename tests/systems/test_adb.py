@@ -192,6 +192,31 @@ def test_each_pass_says_what_an_agent_says(phone: Phone) -> None:
     assert of_phone == of_host
 
 
+def test_each_arm_has_the_batch_of_its_own_target(phone: Phone) -> None:
+    targets = [dataclasses.asdict(dataclasses.replace(TARGET, batch=batch)) for batch in (5, 7)]
+    arms = [{"name": str(number), "model": str(MODEL), "target": each} for number, each in enumerate(targets)]
+    with connect(phone.device, "phone") as session:
+        session.request("latency", target=targets[0], arms=arms, **SHORT)
+    pushed = {np.load(path).shape[0] for path in (phone.folder / "there" / "files").glob("*/0.npy")}
+    assert {5, 7} <= pushed
+
+
+def test_an_abort_in_mid_pass_leaves_no_files_here(
+    phone: Phone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with connect(phone.device, "phone") as session:
+        found: list[str] = []
+        thread = threading.Thread(target=lambda: found.append(_reason(lambda: _latency(session, **FOREVER))))
+        thread.start()
+        _wait(lambda: len(phone.runners()) == 2)
+        assert list(tmp_path.glob("hwnas-*"))
+        session.abort()
+        thread.join(20)
+    assert found[0].startswith("device phone: the connection ended")
+    assert not list(tmp_path.glob("hwnas-*"))
+
+
 def test_what_the_runner_cannot_do_it_says(phone: Phone, tmp_path: Path) -> None:
     with connect(phone.device, "phone") as session:
         common = {"model": str(MODEL), "seed": 0}
@@ -205,6 +230,13 @@ def test_what_the_runner_cannot_do_it_says(phone: Phone, tmp_path: Path) -> None
         qnn = dataclasses.asdict(dataclasses.replace(TARGET, provider="qnn"))
         assert "provider qnn is not in this ONNX Runtime" in _reason(
             lambda: session.request("memory", target=qnn, **common)
+        )
+        python = dataclasses.asdict(dataclasses.replace(TARGET, python="/venv/bin/python"))
+        assert "python: given '/venv/bin/python'; a phone has no Python; the runtime there is" in _reason(
+            lambda: session.request("fingerprint", target=python)
+        )
+        assert "not measured over adb: the runner times two models in one process" in _reason(
+            lambda: session.request("rivals", target=dataclasses.asdict(TARGET), arms=ARMS)
         )
         (tmp_path / "bad.onnx").write_bytes(MODEL.read_bytes()[:5000])
         with pytest.raises(HwnasError, match="not an ONNX file, or cut short"):
