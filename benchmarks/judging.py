@@ -94,7 +94,8 @@ def ready(session: Session, pair: Pair) -> Ready:
     there = target if python is None else dataclasses.replace(target, python=python)
     before = session.fingerprint(there)
     changed = pair.kept.changes(device, target) if pair.kept else differences(before, device)
-    moved = differences(*({"versions": one["versions"]} for one in (pair.kept.device, before))) if pair.kept else []
+    was = pair.kept.device if pair.kept else before
+    moved = differences(was["versions"], before["versions"], "versions.")
     base = pair.kept.job(job) if pair.kept else dataclasses.replace(job, name=f"{job.name} (baseline)")
     return dataclasses.replace(
         here,
