@@ -20,6 +20,7 @@ from typing import Any
 from devices import onnxfile
 from devices.measure import Job
 from profiles.errors import InputError, UnavailableError
+from profiles.records import Target
 from profiles.store import Event, Store
 
 FOLDER = "hwnas-kept"
@@ -29,7 +30,8 @@ KIND = "baseline"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """``file``: what ran; ``origin``: the fp32 file that it was converted from, if it was. ``python``: the interpreter
-    on the device that it runs in; ``None``: the target's own. ``device``: the fingerprint there when it was kept.
+    on the device that it runs in; ``None``: the target's own. ``device``: the fingerprint there when it was kept;
+    ``settings``: those of the target, empty in old records. ``night``: the one that kept it; ``None``: a person did.
     """
 
     model: str
@@ -39,6 +41,8 @@ class Kept:
     origin: Path | None
     python: str | None
     device: dict[str, Any]
+    settings: dict[str, Any]
+    night: str | None
     time: str
 
     def job(self, job: Job) -> Job:
@@ -52,6 +56,11 @@ class Kept:
                 return dataclasses.replace(kept, reference_model=self.origin)
         again = "bring it back, or choose another baseline: hwnas baseline set SUITE"
         raise UnavailableError(f"{self.file}: the kept file is missing or damaged; {again}")
+
+    def changes(self, device: Mapping[str, Any], target: Target) -> list[str]:
+        """What differs now, in an environment with the fingerprint ``device``, on ``target``; see ``differences``."""
+        now = {key: value for key, value in _settings(target).items() if key in self.settings}
+        return differences(self.device, device) + differences(self.settings, now)
 
 
 class Baselines:
@@ -70,20 +79,33 @@ class Baselines:
         """In the order of models and targets' names."""
         return [kept for _, kept in sorted(self._found.items())]
 
-    def keep(self, job: Job, target: str, device: Mapping[str, Any], python: str | None) -> Kept:
-        """``job``: as its target runs it. Durable when this returns."""
+    def keep(
+        self,
+        job: Job,
+        name: str,
+        target: Target,
+        device: Mapping[str, Any],
+        python: str | None,
+        *,
+        night: str | None = None,
+    ) -> Kept:
+        """``job``: as ``target``, which is called ``name`` in the suite, runs it. Durable when this returns."""
+        origin = job.reference_model
         data = {
             "model": job.name,
-            "target": target,
+            "target": name,
             "digest": _copy(job.model, self._folder),
             "suffix": job.model.suffix,
-            "origin": _copy(job.reference_model, self._folder) if job.reference_model else None,
+            "origin": _copy(origin, self._folder) if origin else None,
+            "origin_suffix": origin.suffix if origin else None,
             "python": python,
             "device": dict(device),
+            "settings": _settings(target),
+            "night": night,
         }
         self._store.append(self._study, KIND, None, data)
         self._found = _latest(self._store.events(self._study), self._folder)
-        return self._found[job.name, target]
+        return self._found[job.name, name]
 
 
 def folder_of(store: str | Path, fleet: Path | None) -> Path:
@@ -115,11 +137,19 @@ def _kept(event: Event, folder: Path) -> Kept:
         target=data["target"],
         digest=data["digest"],
         file=_place(folder, data["digest"], data["suffix"]),
-        origin=None if data["origin"] is None else _place(folder, data["origin"], ".onnx"),
+        origin=None if data["origin"] is None else _place(folder, data["origin"], data.get("origin_suffix", ".onnx")),
         python=data["python"],
         device=data["device"],
+        settings=data.get("settings", {}),
+        night=data.get("night"),
         time=event.time,
     )
+
+
+def _settings(target: Target) -> dict[str, Any]:
+    """What of a target makes its figures, beside the device and the environment."""
+    names = ("engine", "provider", "precision", "threads", "batch", "transfers")
+    return {name: getattr(target, name) for name in names}
 
 
 def _place(folder: Path, digest: str, suffix: str) -> Path:
@@ -141,8 +171,11 @@ def _copy(model: Path, folder: Path) -> str:
             beside.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(weights, beside)
         os.chmod(scratch, 0o755)
-        with contextlib.suppress(OSError):  # another run was faster: its files are the same
+        try:
             scratch.rename(place.parent)
+        except OSError:
+            if not place.exists():  # else another run was faster: its files are the same
+                raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return digest

@@ -36,6 +36,7 @@ from profiles.verdicts import Verdict
 LEAST_MB = 0.5  # differences of memory below this are those of pages and allocators, not of models
 MEMORY_PROCESSES = 5  # of each file
 ENERGY_PASSES = 5  # of each file
+_EDGE = 1e-9  # for the rounding of floats at the floor
 _LOOKS = 2  # at such figures: in the stages "first" and "longer"
 
 Arms = tuple[tuple[Job, Target], tuple[Job, Target]]  # the baseline, tonight
@@ -128,8 +129,7 @@ def energy(work: Work) -> Answered:
 
 def size(work: Work) -> Answered:
     base, other = (onnxfile.size_mb(job.model) for job, _ in work.arms)
-    change = other / base - 1
-    return _exact(work.one, base, other, worse=change > work.floor, better=change < -work.floor), None
+    return _exact(work.one, base, other, worse=other / base - 1), None
 
 
 def accuracy(work: Work) -> Answered:
@@ -152,8 +152,7 @@ def accuracy(work: Work) -> Answered:
             measure.compute_outputs(work.session, job.model, _aim(job, target), inputs, outputs)
             shares.append(score(valid.task, np.load(outputs, allow_pickle=False), valid.y_val)["accuracy"])
     base, other = shares
-    gain = other - base
-    return _exact(work.one, base, other, worse=-gain > work.floor, better=gain > work.floor), None
+    return _exact(work.one, base, other, worse=base - other), None
 
 
 JUDGES: dict[str, Callable[[Work], Answered]] = {
@@ -206,8 +205,10 @@ def _of_verdict(one: Judgement, verdict: Verdict, *, base: float, other: float) 
     )
 
 
-def _exact(one: Judgement, base: float, other: float, *, worse: bool, better: bool) -> Judgement:
-    answer: Answer = "regressed" if worse else "improved" if better else "same"
+def _exact(one: Judgement, base: float, other: float, *, worse: float) -> Judgement:
+    """``worse``: by how much, in the unit of the floor. A change equal to the floor is none."""
+    edge = (one.floor or 0.0) + _EDGE
+    answer: Answer = "regressed" if worse > edge else "improved" if worse < -edge else "same"
     return dataclasses.replace(one, verdict=answer, base=base, other=other, ratio=other / base if base else None)
 
 

@@ -1,9 +1,9 @@
 """One model on one target against its baseline, on the device.
 
 A file that has not changed in an environment that has not changed is the same by identity: nothing is compared. Where
-the file is the same and the environment is another one, the two files would meet in the new one and come out equal
-whatever it does; that is not a pass, so it is not judged, unless the old environment is there to measure in
-(``--baseline-python``).
+the file is the same and the environment is another one, or the target's settings are, the two files would meet in the
+new one and come out equal whatever it does; that is not a pass, so it is not judged, unless the old environment is
+there to measure in (``--baseline-python``), with the versions that the baseline was kept with.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Ready:
     """A pair on its device: the files that run, where, and how the environments differ.
 
     ``base``: ``None`` where there is no baseline. ``base_target``: where the baseline has an environment of its own.
-    ``base_device``: the fingerprint of the baseline's environment; tonight's, ``device``, where there is no baseline.
+    ``device``: tonight's fingerprint; ``base_device``: that of the environment that the baseline runs in tonight.
     """
 
     job: Job
@@ -58,7 +58,9 @@ class Ready:
     base_device: dict[str, Any]
     base: Job | None = None
     base_target: Target | None = None
-    changed: tuple[str, ...] = ()  # from the baseline's environment to tonight's
+    changed: tuple[str, ...] = ()  # from the baseline's environment and settings, as kept, to tonight's
+    moved: tuple[str, ...] = ()  # from the versions that were kept to those of the baseline's environment now
+    alike: bool = True  # whether both files would run in one and the same environment tonight
     same_file: bool = False
 
     @property
@@ -68,7 +70,7 @@ class Ready:
     @property
     def blind(self) -> bool:
         """The same file twice in an environment that is not the baseline's: their ratio would say nothing."""
-        return self.same_file and bool(self.changed) and self.base_target is None
+        return self.same_file and bool(self.changed) and self.alike
 
     @property
     def arms(self) -> judges.Arms:
@@ -90,14 +92,19 @@ def ready(session: Session, pair: Pair) -> Ready:
     if pair.kept is None and python is None:
         return here
     there = target if python is None else dataclasses.replace(target, python=python)
-    before = pair.kept.device if pair.kept and there == target else session.fingerprint(there)
+    before = session.fingerprint(there)
+    changed = pair.kept.changes(device, target) if pair.kept else differences(before, device)
+    was = pair.kept.device if pair.kept else before
+    moved = differences(was["versions"], before["versions"], "versions.")
     base = pair.kept.job(job) if pair.kept else dataclasses.replace(job, name=f"{job.name} (baseline)")
     return dataclasses.replace(
         here,
         base_device=before,
         base=base,
         base_target=there if there != target else None,
-        changed=tuple(differences(before, device)),
+        changed=tuple(changed),
+        moved=tuple(moved) if there != target else (),
+        alike=before == device,
         same_file=pair.kept is None or pair.kept.digest == onnxfile.digest(job.model),
     )
 
@@ -129,6 +136,10 @@ def judge(
     one = Judgement(model=pair.entry.name, target=pair.name, metric=metric, verdict="new", floor=floor)
     if here.base is None:
         return dataclasses.replace(one, reason="no baseline yet: tonight's is kept"), None
+    if here.moved and metric != SIZE:
+        how = "bring it back, or accept it: hwnas baseline set SUITE --baseline-python PATH"
+        reason = f"the baseline's environment is not what it was kept in ({', '.join(here.moved)}): {how}"
+        return dataclasses.replace(one, verdict="unjudged", reason=reason), None
     if here.identical:
         return dataclasses.replace(one, verdict="same", reason="the same file in the same environment"), None
     if here.blind and metric != SIZE:

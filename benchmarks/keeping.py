@@ -46,7 +46,7 @@ def keep(setting: Setting, models: Sequence[str]) -> None:
                 continue
             here: Ready = outcome.value
             job = dataclasses.replace(here.job, name=outcome.key[0])
-            kept = baselines.keep(job, outcome.key[1], here.base_device, setting.python)
+            kept = baselines.keep(job, outcome.key[1], here.target, here.base_device, setting.python)
             print(f"{name}: {kept.digest[:12]} is the baseline now", file=sys.stderr)
     for error in errors[1:]:
         print(f"hwnas: {error}", file=sys.stderr)

@@ -51,7 +51,7 @@ def watch(
                     session.close()
             judgements = settled(diary.found)
             code, reasons = exit_code(judgements, max_undecided)
-            night = diary.end(judgements, code, reasons, time.monotonic() - start)
+            night = diary.end(judgements, code, reasons, diary.before_s + time.monotonic() - start)
         return night, nights.ended(store.events(setting.study))
 
 
@@ -147,9 +147,10 @@ class _Night:
                 self.diary.store.add_comparison(comparison)
             if taken.profile is not None:
                 self.diary.store.add_profile(taken.profile, study=self.setting.study)
-            if pair.kept is None and judgements[0].verdict == "same":
+            if stage == "first" and pair.kept is None and judgements[0].verdict == "same":
                 job = dataclasses.replace(taken.here.job, name=pair.entry.name)
-                self.baselines.keep(job, pair.name, taken.here.base_device, pair.python)
+                here, night = taken.here, self.diary.night
+                self.baselines.keep(job, pair.name, here.target, here.base_device, pair.python, night=night)
         known = {"device": taken.here.device, "changed": list(taken.here.changed)} if taken else {}
         self.diary.judged(stage, pair.key, judgements, **known)
         self.tell("judged", {"stage": stage, "pair": pair.key, "judgements": judgements})
@@ -160,9 +161,13 @@ def _lost(pair: Pair, metric: str, reason: str) -> Judgement:
 
 
 def _plan(setting: Setting, pairs: Sequence[Pair]) -> str:
-    """A digest of what a night measures: with another file or option, it is another night."""
+    """A digest of what a night measures: with another file, option or baseline, it is another night.
+
+    A baseline that a night kept, since there was none, counts as none: the night goes on after it has kept it.
+    """
     files: Mapping[str, str | None] = {
         entry.name: None if entry.error else onnxfile.digest(entry.job.model) for entry in setting.entries
     }
     targets = {pair.name: dataclasses.asdict(pair.target) for pair in pairs}
-    return digest_of([setting.suite.model_dump(), files, targets, setting.python])
+    chosen = [[*pair.key, kept.digest, kept.time] for pair in pairs if (kept := pair.kept) and kept.night is None]
+    return digest_of([setting.suite.model_dump(), files, targets, setting.python, chosen])

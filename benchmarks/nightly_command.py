@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import nightly_reports as reports
 from benchmarks import nightly_words as words
 from benchmarks.judgements import OUTPUT, Judgement
-from benchmarks.measuring import share
+from benchmarks.measuring import check_folders, share
 from benchmarks.nightly import watch
 from benchmarks.nightly_progress import shown
 from benchmarks.nights import Night
@@ -33,26 +33,43 @@ def run(
     json: bool,
     store: str | None,
 ) -> int:
-    """The exit code: 1 for a confirmed regression, 3 where too much has no judgement, else 0."""
+    """The exit code: 1 for a confirmed regression, 3 where too much has no judgement or a report cannot be written,
+    else 0.
+    """
     allowed = share("--max-undecided", max_undecided)
+    check_folders(markdown=markdown, junit=junit, html=html)
     with setting_of(suite, overrides, fleet=fleet, store=store, python=python) as setting:
         with shown() as hear:
             night, history = watch(setting, max_undecided=allowed, on_event=hear)
         name = setting.suite.name
-    if markdown:
-        files.write_text(markdown, reports.markdown(name, night))
-    if junit:
-        files.write_text(junit, reports.junit(name, night))
-    if html:
-        from benchmarks.nightly_page import page
-
-        files.write_text(html, page(name, history))
     if json:
         print(json_.dumps(reports.to_json(name, night), indent=1))
     else:
         _show(night.judgements)
     _say(night)
-    return night.code
+    written = [
+        _write(markdown, lambda: reports.markdown(name, night)),
+        _write(junit, lambda: reports.junit(name, night)),
+        _write(html, lambda: _page(name, history)),
+    ]
+    return night.code or (0 if all(written) else 3)
+
+
+def _write(path: Path | None, text: Callable[[], str]) -> bool:
+    """Whether it is there if it was asked for; the reason on stderr if not."""
+    try:
+        if path is not None:
+            files.write_text(path, text())
+    except OSError as error:
+        print(f"hwnas: {path}: {error.strerror or error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _page(suite: str, history: Sequence[Night]) -> str:
+    from benchmarks.nightly_page import page
+
+    return page(suite, history)
 
 
 def _show(judgements: Sequence[Judgement]) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 from benchmarks import nightly_words as words
 from benchmarks import pages
 from benchmarks.judgements import Judgement, counted
-from benchmarks.nightly_reports import described
+from benchmarks.nightly_reports import described, differing
 from benchmarks.nights import Night
 from benchmarks.report_plot import Figure, dots, figure, layout
 from benchmarks.report_tables import Cell, Table, number, text
 from benchmarks.report_words import label
+from benchmarks.suite import ACCURACY
 from benchmarks.tables import duration
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")  # of the metrics of one pair
@@ -58,8 +59,9 @@ def _judgements(night: Night) -> Table:
 def _environments(night: Night) -> Table:
     rows = []
     for target, device in night.devices.items():
-        changed = sorted({line for (_, name), its in night.changed.items() if name == target for line in its})
-        rows.append([text(target), text(described(device)), text("; ".join(changed) or "nothing")])
+        changed = differing(night, target)
+        what = "no baseline yet" if changed is None else "; ".join(changed) or "nothing"
+        rows.append([text(target), text(described(device)), text(what)])
     caption = "Where it was measured, and what differs from the baselines' environments"
     return Table(caption=caption, heads=["target", "device and versions", "what differs"], rows=rows)
 
@@ -98,7 +100,7 @@ def _history(pair: tuple[str, str], nights: Sequence[Night]) -> Figure:
         _dots(metric, points, _SYMBOLS[place % len(_SYMBOLS)])
         for place, (metric, points) in enumerate(sorted(by_metric.items()))
     ]
-    drawn = layout("night", "change, %")
+    drawn = layout("night", "change, %; of the accuracy: pp" if ACCURACY in by_metric else "change, %")
     drawn["xaxis"] |= {"type": "date"}
     drawn["yaxis"] |= {"zeroline": True, "zerolinecolor": "var(--faint)"}
     title = f"{pair[0]} on {pair[1]}"
@@ -107,7 +109,7 @@ def _history(pair: tuple[str, str], nights: Sequence[Night]) -> Figure:
 
 
 def _dots(metric: str, points: Sequence[tuple[str, Judgement]], symbol: str) -> dict[str, Any]:
-    changes = [0.0 if one.ratio is None else 100 * (one.ratio - 1) for _, one in points]
+    changes = [_change(one) for _, one in points]
     texts = [
         f"{time[:16].replace('T', ' ')}<br>{html.escape(label(metric))}: {words.change(one)}, {words.verdict(one)}"
         for time, one in points
@@ -118,6 +120,13 @@ def _dots(metric: str, points: Sequence[tuple[str, Judgement]], symbol: str) -> 
     above, below = [high - change for change, _, high in bounds], [change - low for change, low, _ in bounds]
     bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": "var(--faint)"}
     return trace | {"x": [time for time, _ in points], "error_y": bars | {"thickness": 1, "width": 2}}
+
+
+def _change(one: Judgement) -> float:
+    """In percent, of an accuracy in percentage points."""
+    if one.metric == ACCURACY and one.base is not None and one.other is not None:
+        return 100 * (one.other - one.base)
+    return 0.0 if one.ratio is None else 100 * (one.ratio - 1)
 
 
 def _bounds(one: Judgement, change: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from benchmarks import nightly_words as words
-from benchmarks.judgements import Judgement, counts
+from benchmarks.judgements import Judgement, counted, counts
 from benchmarks.nights import Night
 from benchmarks.report_words import label
 from benchmarks.tables import duration
@@ -111,10 +111,18 @@ def _environments(night: Night) -> list[str]:
     """Each target once: what it is, and what differs from the baselines' environments."""
     lines = ["", "### Where", ""]
     for target, device in night.devices.items():
-        changed = sorted({line for (_, name), its in night.changed.items() if name == target for line in its})
-        than = f"; other than the baseline's: {', '.join(map(_text, changed))}" if changed else "; as the baseline's"
-        lines.append(f"- {_text(target)}: {_text(described(device))}{than}")
+        changed = differing(night, target)
+        than = f"other than the baseline's: {', '.join(map(_text, changed))}" if changed else "as the baseline's"
+        than = "no baseline yet" if changed is None else than
+        lines.append(f"- {_text(target)}: {_text(described(device))}; {than}")
     return lines if night.devices else []
+
+
+def differing(night: Night, target: str) -> list[str] | None:
+    """From the baselines' environments there; ``None`` where nothing was compared with a baseline."""
+    changed = {line for (_, name), its in night.changed.items() if name == target for line in its}
+    compared = (one.verdict not in ("new", "unjudged") for one in counted(night.judgements) if one.target == target)
+    return sorted(changed) if changed or any(compared) else None
 
 
 def described(device: Mapping[str, Any]) -> str:

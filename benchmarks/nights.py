@@ -35,7 +35,8 @@ _LONGEST = timedelta(days=1)
 class Night:
     """One that has ended, as reports show it.
 
-    ``changed``: (model, target) -> how the environments differ; ``devices``: target -> tonight's fingerprint.
+    ``changed``: (model, target) -> how the environments differ; ``devices``: target -> tonight's fingerprint;
+    ``seconds``: from its beginning, with the pauses of one that was interrupted.
     """
 
     name: str
@@ -50,12 +51,13 @@ class Night:
 
 @dataclass(slots=True, kw_only=True)
 class Diary:
-    """A night under way. ``found``: what each stage has said."""
+    """A night under way. ``found``: what each stage has said. ``before_s``: how long ago an earlier run began it."""
 
     store: Store
     study: str
     night: str
     resumed: bool
+    before_s: float = 0.0
     found: dict[Key, dict[Stage, Judgement]] = field(default_factory=dict)
     done: set[tuple[Stage, str, str]] = field(default_factory=set)  # stage, model, target
     over: bool = False
@@ -105,7 +107,9 @@ def night(store: Store, study: str, plan: str, folder: Path) -> Iterator[Diary]:
     for name in _unfinished(events, plan):
         lock = _hold(folder / f"{name}.lock", os.O_RDWR)
         if lock is not None:
-            diary = Diary(store=store, study=study, night=name, resumed=True)
+            began = next(event.time for event in events if event.kind == "began" and event.data["night"] == name)
+            before_s = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(began)).total_seconds())
+            diary = Diary(store=store, study=study, night=name, resumed=True, before_s=before_s)
             diary.recall(events)
             break
     else:

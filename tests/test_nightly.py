@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from test_measuring import check_schema
 
-from benchmarks import judges, keeping, nightly_command, nightly_reports
+from benchmarks import judges, judging, keeping, nightly, nightly_command, nightly_reports, nights
 from benchmarks.baselines import Baselines
 from benchmarks.figures import _nets
 from benchmarks.judgements import Judgement
@@ -29,6 +30,7 @@ from devices.fleet import load_fleet
 from devices.measure import Job
 from devices.session import connect
 from profiles.errors import InputError, MeasurementError
+from profiles.records import Target
 from profiles.store import Store, clock_of
 
 SUITE = """
@@ -125,7 +127,8 @@ def test_the_same_file_in_another_environment_is_not_a_pass(folder: Path, capsys
     Path("suite.toml").write_text(SUITE.format(models='"a.onnx"'))
     with Store(folder / "hwnas.db") as store:
         baselines = Baselines(store, study_of("s"), folder / "hwnas-kept")
-        baselines.keep(Job(model=Path("a.onnx"), name="a.onnx"), "n", {"versions": {"null": "0"}}, None)
+        target = load_fleet(Path("fleet.toml")).target("n")
+        baselines.keep(Job(model=Path("a.onnx"), name="a.onnx"), "n", target, {"versions": {"null": "0"}}, None)
     assert night(markdown=Path("n.md")) == 3
     out, err = capsys.readouterr()
     assert verdicts(out)["a.onnx latency_ms"] == "unjudged"
@@ -149,6 +152,69 @@ def test_a_baseline_with_an_environment_of_its_own(folder: Path, capsys: pytest.
     assert {arm for _, _, arm, _, _ in duet["blocks"]} == {"base", "other"}
     keeping.show(Path("suite.toml"), {}, fleet=Path("fleet.toml"), store=None, json=False)
     assert sys.executable in capsys.readouterr().out
+
+
+def test_what_a_baseline_was_kept_in_is_compared(folder: Path) -> None:
+    """Without a figure: other settings, another version in the environment of its own, another kernel for both."""
+    Path("suite.toml").write_text(SUITE.format(models='"a.onnx"'))
+    fleet = load_fleet(Path("fleet.toml"))
+    target, effort = fleet.target("n"), judges.Effort(budget_s=1)
+    job = Job(model=Path("a.onnx"), name="a.onnx")
+    with (
+        nightly_setting() as setting,
+        Store(setting.store) as store,
+        connect(fleet.device(target.device), "local") as session,
+    ):
+        device = session.fingerprint(target)
+        versions = device["versions"]
+
+        def found(kept_on: Target, kept_in: dict[str, Any], python: str | None = None) -> Judgement:
+            baselines = Baselines(store, setting.study, setting.folder)
+            baselines.keep(job, "n", kept_on, kept_in, python)
+            (pair,) = setting.pairs(baselines)
+            one, _ = judging.judge(session, pair, judging.ready(session, pair), "latency_ms", 0.02, effort)
+            return one
+
+        assert found(target, device).verdict == "same"
+        settings = found(dataclasses.replace(target, threads=4), device)
+        upgraded = found(target, device | {"versions": versions | {"null": "0"}}, sys.executable)
+        kernel = found(target, device | {"kernel": "0"}, sys.executable)
+    assert [one.verdict for one in (settings, upgraded, kernel)] == ["unjudged"] * 3
+    assert "(threads 4 -> 1)" in settings.reason
+    assert "what it was kept in (versions.null 0 -> 1): bring it back, or accept it" in upgraded.reason
+    assert "(kernel 0 -> " in kernel.reason
+
+
+def test_another_baseline_is_another_night(folder: Path) -> None:
+    job = Job(model=Path("a.onnx"), name="a.onnx")
+    with nightly_setting() as setting, Store(setting.store) as store:
+        baselines = Baselines(store, setting.study, setting.folder)
+
+        def begun() -> str:
+            """An interrupted night."""
+            plan = nightly._plan(setting, setting.pairs(baselines))
+            with nights.night(store, setting.study, plan, setting.folder) as diary:
+                assert diary.before_s >= 0
+                return diary.night
+
+        first = begun()
+        baselines.keep(job, "n", setting.fleet.target("n"), {}, None, night=first)
+        assert begun() == first  # a night that has kept its own goes on
+        baselines.keep(job, "n", setting.fleet.target("n"), {}, None)
+        second = begun()
+        assert second != first
+        assert begun() == second
+
+
+def test_a_night_takes_as_long_as_since_it_began(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(folder / "hwnas.db") as store:
+        hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+        with monkeypatch.context() as then:
+            then.setattr("profiles.store.utc_now", lambda: hour_ago)
+            with nights.night(store, "nightly/s", "plan", folder) as diary:
+                assert diary.before_s == 0
+        with nights.night(store, "nightly/s", "plan", folder) as diary:
+            assert diary.before_s == pytest.approx(3600, abs=60)
 
 
 def test_a_wrong_output_and_a_file_that_is_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,6 +365,52 @@ def test_junit_is_xml_whatever_the_texts_are() -> None:
     assert failure is not None
     assert failure.get("message") == "latency: regressed, confirmed: 1 ms -> 1.05 ms, +5.00 % (+3.00 to +7.00 %)"
     assert failure.text == "versions.onnxruntime 1.31.0 -> 1.32.0"
+
+
+def test_a_target_without_a_baseline_is_not_as_the_baselines() -> None:
+    first, lost, _ = example().judgements
+    new = dataclasses.replace(first, verdict="new", confirmed=False)
+    right = dataclasses.replace(new, metric="output", verdict="same")
+    night = dataclasses.replace(example(), judgements=(new, right, lost), changed={})
+    assert "onnxruntime 1.32.0; no baseline yet\n" in nightly_reports.markdown("tiny", night)
+    night = dataclasses.replace(night, judgements=(new, dataclasses.replace(new, model="e", verdict="same")))
+    assert "onnxruntime 1.32.0; as the baseline's\n" in nightly_reports.markdown("tiny", night)
+
+
+def test_an_accuracy_is_drawn_in_points() -> None:
+    from benchmarks.nightly_page import _dots
+
+    accuracy = example().judgements[2]
+    assert _dots("val_accuracy", [("2026-01-01T00:00:00", accuracy)], "circle")["y"] == pytest.approx([-0.5])
+
+
+def test_reports_do_not_hide_each_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match=r"--junit gone/n\.xml: there is no folder gone"):
+        night(junit=Path("gone/n.xml"))
+    one = example()
+    monkeypatch.setattr(nightly_command, "watch", lambda *_, **__: (one, [one]))
+    Path("taken").mkdir()
+    reports = {"markdown": Path("taken"), "junit": Path("n.xml"), "html": Path("n.html")}
+    assert night(**reports) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["exit_code"] == 1
+    assert "hwnas: taken: Is a directory" in err
+    assert Path("n.xml").exists()
+    assert Path("n.html").exists()
+    one = dataclasses.replace(one, code=0)
+    assert night(**reports) == 3
+    assert night(junit=Path("n.xml")) == 0
+
+
+@pytest.mark.parametrize(("base", "other"), [(0.91, 0.908), (0.908, 0.91), (0.7, 0.698), (0.3, 0.302)])
+def test_a_change_equal_to_the_floor_is_none(base: float, other: float) -> None:
+    one = Judgement(model="m", target="t", metric="val_accuracy", verdict="new", floor=0.002)
+    assert judges._exact(one, base, other, worse=base - other).verdict == "same"
+    further = other + (0.0001 if other > base else -0.0001)
+    said = judges._exact(one, base, further, worse=base - further).verdict
+    assert said == ("improved" if other > base else "regressed")
 
 
 def test_the_page_asks_nobody_and_escapes_texts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from benchmarks.suite import entries, load_suite
 from devices import onnxfile
 from devices.measure import Job
 from profiles.errors import InputError, UnavailableError
+from profiles.records import Target
 from profiles.store import Store
+
+LOCAL = Target(name="local", device="local")
 
 
 def written(folder: Path, text: str) -> Path:
@@ -82,9 +86,9 @@ def test_what_is_kept_is_a_copy_and_the_last_one_counts(tmp_path: Path) -> None:
     with Store(tmp_path / "hwnas.db") as store:
         baselines = Baselines(store, "nightly/s", tmp_path / "kept")
         assert baselines.of("a", "local") is None
-        first = baselines.keep(job, "local", {"cpu": "x"}, None)
+        first = baselines.keep(job, "local", LOCAL, {"cpu": "x"}, None)
         _nets.stack(model, layers=1, channels=4, side=4)
-        second = baselines.keep(job, "local", {"cpu": "y"}, "/old/python")
+        second = baselines.keep(job, "local", LOCAL, {"cpu": "y"}, "/old/python")
         again = Baselines(store, "nightly/s", tmp_path / "kept")
     assert again.of("a", "local") == second
     assert (second.device, second.python) == ({"cpu": "y"}, "/old/python")
@@ -105,10 +109,41 @@ def test_weights_beside_the_file_are_kept_too(tmp_path: Path) -> None:
     path.parent.mkdir()
     onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     with Store(tmp_path / "hwnas.db") as store:
-        kept = Baselines(store, "nightly/s", tmp_path / "kept").keep(Job(model=path, name="a"), "local", {}, None)
+        baselines = Baselines(store, "nightly/s", tmp_path / "kept")
+        kept = baselines.keep(Job(model=path, name="a"), "local", LOCAL, {}, None)
     assert [weights.name for weights in onnxfile.external_files(kept.file)] == ["weights.bin"]
     assert onnxfile.digest(kept.file) == kept.digest
     assert sorted(place.name for place in (tmp_path / "kept").iterdir()) == [kept.digest]
+
+
+def test_settings_of_the_target_and_the_origin_are_kept(tmp_path: Path) -> None:
+    model, program = _nets.mlp(tmp_path / "a.onnx"), tmp_path / "a.pt2"
+    program.write_bytes(b"a program")
+    job = Job(model=model, name="a", reference_model=program)
+    with Store(tmp_path / "hwnas.db") as store:
+        baselines = Baselines(store, "nightly/s", tmp_path / "kept")
+        kept = baselines.keep(job, "local", LOCAL, {"kernel": "1"}, None)
+        (event,) = store.events("nightly/s")
+        old = {key: value for key, value in event.data.items() if key not in ("settings", "origin_suffix", "night")}
+        store.append("nightly/old", "baseline", None, old)
+        before = Baselines(store, "nightly/old", tmp_path / "kept").of("a", "local")
+    assert kept.origin is not None
+    assert kept.origin.read_bytes() == b"a program"
+    other = dataclasses.replace(LOCAL, threads=4, provider="cuda", device="elsewhere")
+    assert kept.changes({"kernel": "1"}, LOCAL) == []
+    assert kept.changes({"kernel": "2"}, other) == ["kernel 1 -> 2", "provider cpu -> cuda", "threads 1 -> 4"]
+    assert before is not None
+    assert before.changes({"kernel": "2"}, other) == ["kernel 1 -> 2"]  # which had no settings
+
+
+def test_a_copy_that_fails_is_no_baseline(tmp_path: Path) -> None:
+    model = _nets.mlp(tmp_path / "a.onnx")
+    (tmp_path / "kept" / onnxfile.digest(model) / "in the way").mkdir(parents=True)
+    with Store(tmp_path / "hwnas.db") as store:
+        baselines = Baselines(store, "nightly/s", tmp_path / "kept")
+        with pytest.raises(OSError, match="not empty"):
+            baselines.keep(Job(model=model, name="a"), "local", LOCAL, {}, None)
+        assert store.events("nightly/s") == []
 
 
 def test_how_environments_differ() -> None:
