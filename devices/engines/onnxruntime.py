@@ -189,7 +189,7 @@ def operators_of(events: Sequence[dict[str, Any]]) -> list[tuple[str, str, str, 
 def _options(threads: int, plain: bool) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions
-    # On x86 without VNNI, sums of 8-bit products saturate silently; this asks for kernels that do not. Elsewhere nothing.
+    # On x86 without VNNI, sums of 8-bit products saturate silently; this asks for kernels that do not.
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     if plain:
