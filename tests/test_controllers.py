@@ -143,7 +143,7 @@ def test_the_store_of_a_search_is_one_file_wherever_it_is_read(tmp_path: Path, m
     assert [event.kind for event in store.events(name)] == ["started"]
     store.close()
     for url in ("sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"):
-        with pytest.raises(InputError, match="--store: given sqlite:.*, which lies in memory; accepted: a file"):
+        with pytest.raises(InputError, match=r"--store: given sqlite:.*, which lies in memory; accepted: a file"):
             served(RunFolder(tmp_path / "other"), url)
 
 

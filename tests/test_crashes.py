@@ -291,7 +291,7 @@ def test_what_another_controller_took_over_meanwhile_is_left_to_it() -> None:
         dead = Journal(store, "s", me="dead")
         for index in range(2):
             dead.append_now("proposed", index, choices={"hidden_size_1": 16 + index}, digest=f"d{index}", source="x")
-        search = a_search(World([], cluster=True), folder, store, 1, "me", lambda name: name == "dead")
+        search = a_search(World(["fine"] * 2, cluster=True), folder, store, 1, "me", lambda name: name == "dead")
         assert Journal(store, "s", me="other").append_now("taken_over", 1)
         for _ in range(2):  # the first only learns of it
             search._hear()
