@@ -182,6 +182,6 @@ _DOING = {
     "training": "training",
     "confirming": "training the front again",
     "measuring_front": "measuring the front again",
-    "finished": "writing the results",
+    "writing": "writing the results",
     "reporting": "writing the report",
 }

@@ -90,6 +90,7 @@ class Journal:
         self._states: Counter[State] = Counter()
         self._digests: set[str] = set()
         self._last: dict[str, Event] = {}
+        self.worked = 0  # the place of the last event of a trial but "confirmed"
         self._news: dict[int, None] = {}
         earlier = store.events(study)
         for event in earlier:
@@ -173,6 +174,8 @@ class Journal:
         if event.trial is None:
             self._last[event.kind] = event
             return
+        if event.kind != "confirmed":
+            self.worked = event.seq
         before = self._trials.get(event.trial)
         apply(self._trials, event.kind, event.trial, event.data)
         trial = self._trials[event.trial]

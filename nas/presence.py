@@ -2,36 +2,43 @@
 
 No clock is compared with another: a controller is gone when its number has stood still for ``LEASE_S`` while this one
 could read the store all the time, at once when it has signed off, and at once when it was a process of this machine
-that is no more. One that was only cut off and comes back finds its trials taken over, see ``nas.journal``.
+that is no more. A machine is a boot of a kernel and a namespace of process ids: a host's name may be given twice.
+One that was only cut off and comes back finds its trials taken over, see ``nas.journal``.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 import threading
 import time
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
 
 from nas.lifeline import start_ticks
 from profiles.errors import UnavailableError
+from profiles.records import digest_of
 from profiles.store import Store
 
 BEAT_S = 10.0
 LEASE_S = 60.0
+_JOIN_S = 10.0  # a server that has fallen silent is not waited for
 
-_NAME = re.compile(r"process (?P<pid>\d+) \((?P<ticks>\d+)\) on (?P<host>.+)")
+_NAME = re.compile(r"process (?P<pid>\d+) \((?P<ticks>\d+)\) on .+ \((?P<machine>[0-9a-f]+)\)")
 
 
 def own_name() -> str:
     """Of this process: unique, and readable in messages."""
-    return f"process {os.getpid()} ({start_ticks(os.getpid()) or 0}) on {socket.gethostname()}"
+    ticks = start_ticks(os.getpid()) or 0
+    return f"process {os.getpid()} ({ticks}) on {socket.gethostname()} ({_machine()})"
 
 
 def same_machine(name: str | None) -> bool:
     match = _NAME.fullmatch(name or "")
-    return match is not None and match["host"] == socket.gethostname()
+    return match is not None and match["machine"] == _machine()
 
 
 class Presence:
@@ -53,9 +60,10 @@ class Presence:
 
     def __exit__(self, *_: object) -> None:
         self._signed_off.set()
-        self._thread.join()
-        with suppress(UnavailableError):  # the others find out
-            self._store.leave(self._study, self._me)
+        self._thread.join(_JOIN_S)
+        if not self._thread.is_alive():
+            with suppress(UnavailableError):  # the others find out
+                self._store.leave(self._study, self._me)
 
     def gone(self, name: str | None) -> bool:
         """Whether that controller will do no more."""
@@ -78,7 +86,7 @@ class Presence:
 
     def _go_on(self) -> None:
         while not self._signed_off.wait(self._beat_s):
-            with suppress(UnavailableError):
+            with suppress(Exception):  # whatever the database says: without beats this one would be taken for gone
                 self._beat()
 
     def _beat(self) -> None:
@@ -97,7 +105,15 @@ class Presence:
 def _ended_here(name: str | None) -> bool:
     match = _NAME.fullmatch(name or "")
     return (
-        match is not None
-        and match["host"] == socket.gethostname()
-        and start_ticks(int(match["pid"])) != int(match["ticks"])
+        match is not None and match["machine"] == _machine() and start_ticks(int(match["pid"])) != int(match["ticks"])
     )
+
+
+@cache
+def _machine() -> str:
+    """Where a process id and its start mean the same as here. Nowhere else, where the system does not say: random."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return digest_of([boot, os.readlink("/proc/self/ns/pid")])[:12]
+    except OSError:
+        return secrets.token_hex(6)

@@ -74,8 +74,7 @@ def run_study(
         table = read_table(Path(study.train.table), space, study.trained_metrics) if study.train.table else None
         if study.baseline is not None and study.baseline.onnx is not None and not folder.trial(0).trained.exists():
             check_file(Path(study.baseline.onnx), study, data, targets.values())
-    beside_jobs = launcher.local and table is None and _measured_here(study, fleet)
-    shared = run_store.served(folder, store) and not beside_jobs
+    shared = run_store.served(folder, store) and not _measured_here(study, fleet)
     with ExitStack() as stack:
         stack.enter_context(_terminable())
         stack.enter_context(locked(out, shared=shared))
@@ -128,7 +127,9 @@ def launcher_of(train: Train) -> Launcher:
 
 
 def _measured_here(study: Study, fleet: Fleet) -> bool:
-    """Whether this very machine is measured: jobs of another controller would not stand still for it."""
+    """Whether this very machine is measured: another controller's work would not stand still for it, and on another
+    machine that target would be another device.
+    """
     boards = [board for name in study.targets for board in fleet.boards(fleet.target(name).device)]
     return any(isinstance(fleet.devices[board], Local) for board in boards)
 
@@ -207,14 +208,17 @@ def _search(
 
 
 def _my_turn(journal: Journal, presence: Presence) -> bool:
-    """Of several controllers one confirms the front, another one if it is gone. False: the front was confirmed."""
+    """Of several controllers one confirms the front, another one if it is gone. False: the front was confirmed, and
+    since then no trial has gone on.
+    """
     begun = max(event.seq for kind in ("started", "resumed") if (event := journal.last(kind)) is not None)
     while True:
         closing, finished = journal.last("closing"), journal.last("finished")
-        if finished is not None and finished.seq > begun:
+        place, by = (closing.seq, closing.data["by"]) if closing is not None else (0, None)
+        ended = finished is not None and finished.seq > place and finished.data.get("by") == by
+        if ended and place > max(begun, journal.worked):
             return False
-        taken = closing is not None and closing.seq > (finished.seq if finished is not None else 0)
-        if not taken or (closing is not None and presence.gone(closing.data["by"])):
+        if ended or presence.gone(by):
             if journal.append_now("closing"):
                 return True
             continue
@@ -225,9 +229,10 @@ def _my_turn(journal: Journal, presence: Presence) -> bool:
 
 def _finish(study: Study, folder: RunFolder, journal: Journal, reason: str | None) -> Results:
     """``reason`` is ``None`` where the search was interrupted."""
-    journal.append("interrupted" if reason is None else "finished", None, reason=reason)
+    journal.notify("writing")
     results = results_of(study, folder, journal.events)
-    write_results(results)
+    write_results(results)  # before other controllers hear of it, and read them
+    journal.append("interrupted" if reason is None else "finished", None, reason=reason)
     return results
 
 

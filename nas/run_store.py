@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nas.folder import RunFolder
 from profiles import files
-from profiles.database import without_password
+from profiles.database import in_a_file, without_password
 from profiles.errors import InputError
 from profiles.store import Store
 
@@ -25,7 +25,7 @@ def open_store(
 ) -> tuple[Store, str]:
     """The store of a run, and the study's name in it. ``given``: a URL or a file, where it is to be elsewhere.
 
-    Raises InputError where the run's events lie in another store, and what ``Store`` does.
+    Raises InputError where the run's events lie in another store or would be nowhere, and what ``Store`` does.
     """
     if given is None and not folder.elsewhere.is_file():
         return Store(folder.database, say), study
@@ -55,7 +55,7 @@ def served(folder: RunFolder, given: str | None = None) -> bool:
 
 
 def _url(given: str) -> str:
-    return given if "://" in given else f"sqlite:///{Path(given).absolute()}"
+    return in_a_file(given) if "://" in given else f"sqlite:///{Path(given).absolute()}"
 
 
 def _write_once(path: Path, value: dict[str, str]) -> None:

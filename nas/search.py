@@ -119,8 +119,9 @@ class Search:
             if self._journal.trials[key.trial].owner != self._journal.me:
                 self._jobs.drop(key)
         if self._presence is not None:
-            for trial in self._journal.open:
-                if trial.owner != self._journal.me and self._presence.gone(trial.owner):
+            for index in [trial.index for trial in self._journal.open]:
+                trial = self._journal.trials[index]  # as it is by now: taking one over may have read on
+                if not trial.ended and trial.owner != self._journal.me and self._presence.gone(trial.owner):
                     with suppress(TakenOver):
                         self._take_over(trial)
 

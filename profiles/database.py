@@ -18,6 +18,18 @@ from profiles.urls import shown
 PATIENCE_S = 300.0  # how long a server that was there once is waited for
 _PAUSES_S = (0.1, 2.0)  # the first, and the longest
 
+# A server that falls silent, or the way to it, is lost after a minute at most. In libpq's words: s, and one in ms.
+_SILENCE = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+_LIBPQ = ("psycopg", "psycopg2")
+_ERRORS = (sa.exc.DBAPIError, sa.exc.TimeoutError)  # the second: no connection came free
+
 _T = TypeVar("_T")
 
 
@@ -37,7 +49,7 @@ class Database:
         self._say = say or logging.getLogger(__name__).warning
         self._given_up = False  # once it was waited for in vain: what follows is to end soon
         try:
-            self._engine = sa.create_engine(address)
+            self._engine = sa.create_engine(address, connect_args=_limits(address))
         except (sa.exc.ArgumentError, ValueError):
             raise InputError(
                 f"--store: given {self.name}; accepted: a file, or a SQLAlchemy URL such as {_EXAMPLE}"
@@ -72,11 +84,14 @@ class Database:
         within ``patience_s``, and on all that a database refuses but a row that is not unique: ``NotUnique``.
         """
         try:
-            return self._once(work)
-        except sa.exc.DBAPIError as error:
+            done = self._once(work)
+        except _ERRORS as error:
             reason = _first_line(error)
             if not (self.served and _lost(error) and patience_s) or self._given_up:
                 raise UnavailableError(f"{self.name}: {reason}") from None
+        else:
+            self._given_up = False
+            return done
         self._say(f"{self.name}: {reason}; waiting for it, {patience_s:g} s at most")
         try:
             return self._again(work, patience_s)
@@ -109,7 +124,7 @@ class Database:
             pause = min(2 * pause, _PAUSES_S[1])
             try:
                 done = self._once(work)
-            except sa.exc.DBAPIError as error:
+            except _ERRORS as error:
                 if not _lost(error) or time.monotonic() - begun > patience_s:
                     raise UnavailableError(f"{self.name}: {_first_line(error)}; waited for it in vain") from None
             else:
@@ -139,13 +154,43 @@ def without_password(url: str) -> tuple[str, str | None]:
     return plain.render_as_string(hide_password=False), None if password is None else str(password)
 
 
-def _lost(error: sa.exc.DBAPIError) -> bool:
+def in_a_file(url: str) -> str:
+    """A URL of SQLite with the whole path of its file; any other as it is.
+
+    Raises InputError where the database would lie in memory and end with its process.
+    """
+    try:
+        given = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return url
+    if given.get_backend_name() != "sqlite":
+        return url
+    path = given.database or ""
+    if path in ("", "file:") or ":memory:" in path or given.query.get("mode") == "memory":
+        raise InputError(f"--store: given {shown(url)}, which lies in memory; accepted: a file, or a database server")
+    if path.startswith("file:"):
+        return url
+    return given.set(database=str(Path(path).absolute())).render_as_string(hide_password=False)
+
+
+def _limits(address: str) -> dict[str, int]:
+    """Of how long a server may be silent, but those that the URL itself sets."""
+    url = sa.make_url(address)
+    if url.get_backend_name() != "postgresql" or url.get_driver_name() not in _LIBPQ:
+        return {}
+    return {key: limit for key, limit in _SILENCE.items() if key not in url.query}
+
+
+def _lost(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> bool:
     """The connection, and not the statement, is at fault."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return True
     return error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
 
 
-def _first_line(error: sa.exc.DBAPIError) -> str:
-    return (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
+def _first_line(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> str:
+    cause = error.args[0] if isinstance(error, sa.exc.TimeoutError) else error.orig
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
 
 
 def _durable(connection: Any, _: object) -> None:

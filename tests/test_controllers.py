@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from nas.folder import RunFolder, locked
 from nas.journal import Journal, TakenOver
 from nas.presence import Presence, own_name, same_machine
+from nas.run import _my_turn
 from nas.run_store import open_store, served
 from profiles.errors import InputError
 from profiles.store import Store
 
-ELSEWHERE = "process 1 (1) on another.machine"
+ELSEWHERE = "process 1 (1) on another.machine (0123456789ab)"
 
 
 def propose(journal: Journal, digest: str) -> bool:
@@ -87,13 +88,16 @@ def test_who_is_gone(tmp_path: Path) -> None:
         assert same_machine(me) and not same_machine(ELSEWHERE) and not same_machine(None)
         dead = subprocess.Popen([sys.executable, "-c", ""])
         dead.wait()
-        here = f"process {dead.pid} (1) on {socket.gethostname()}"
-        for name in (ELSEWHERE, here):
+        host = me.partition(" on ")[2]
+        here = f"process {dead.pid} (1) on {host}"
+        namesake = f"process {dead.pid} (1) on {host.partition(' (')[0]} (0123456789ab)"
+        assert same_machine(here) and not same_machine(namesake)
+        for name in (ELSEWHERE, here, namesake):
             store.beat("s", name)
         with Presence(store, "s", me, beat_s=0.05, lease_s=0.5) as presence:
             assert presence.gone(None) and presence.gone(here) and not presence.gone(me)
-            assert presence.gone("process 2 (1) on a.machine.that.signed.off")
-            assert not presence.gone(ELSEWHERE)
+            assert presence.gone("process 2 (1) on a.machine.that.signed.off (0123456789ab)")
+            assert not presence.gone(ELSEWHERE) and not presence.gone(namesake)
             end = time.monotonic() + 1.5
             while time.monotonic() < end:
                 store.beat("s", ELSEWHERE)
@@ -101,7 +105,7 @@ def test_who_is_gone(tmp_path: Path) -> None:
                 assert not presence.gone(ELSEWHERE)
             assert presence.others == [ELSEWHERE]
             wait_for(lambda: presence.gone(ELSEWHERE))
-            newcomer = "process 3 (1) on yet.another.machine"
+            newcomer = "process 3 (1) on yet.another.machine (0123456789ab)"
             store.beat("s", newcomer)
             assert not presence.gone(newcomer)
         assert me not in store.beat("s", ELSEWHERE)
@@ -126,6 +130,41 @@ def test_where_a_runs_events_lie(tmp_path: Path) -> None:
     assert name == "digits"
     with pytest.raises(InputError, match=r"has its own, study\.db; go on without --store"):
         open_store(RunFolder(tmp_path / "own"), "digits", url)
+
+
+def test_the_store_of_a_search_is_one_file_wherever_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder(tmp_path / "run")
+    store, name = open_store(folder, "digits", "sqlite:///all.db")
+    store.append(name, "started", None, {})
+    store.close()
+    monkeypatch.chdir(folder.path)
+    store, name = open_store(folder, "digits")
+    assert [event.kind for event in store.events(name)] == ["started"]
+    store.close()
+    for url in ("sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"):
+        with pytest.raises(InputError, match=r"--store: given sqlite:.*, which lies in memory; accepted: a file"):
+            served(RunFolder(tmp_path / "other"), url)
+
+
+def test_the_front_is_closed_again_after_trials_that_came_late(tmp_path: Path) -> None:
+    living: Any = SimpleNamespace(gone=lambda name: name is None)
+    with Store(tmp_path / "s.db") as store:
+        one, other = Journal(store, "s", me="one"), Journal(store, "s", me="other")
+        for kind in ("started", "resumed"):
+            one.append(kind)
+        assert propose(one, "d0")
+        one.append("completed", 0, metrics={})
+        assert _my_turn(one, living)
+        assert propose(other, "d1")  # its budget is a larger one
+        one.append("confirmed", 0, metrics={}, sems={})
+        one.append("finished", None, reason="")
+        other.append("completed", 1, metrics={})
+        assert _my_turn(other, living)
+        other.append("confirmed", 1, metrics={}, sems={})
+        other.append("finished", None, reason="")
+        one._read_on()
+        assert not _my_turn(one, living) and not _my_turn(other, living)
 
 
 def test_a_password_is_not_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,6 +169,12 @@ class Proposals:
 
 def one_session(world: World, folder: RunFolder, store: Store, parallel: int, me: str | None = None) -> str:
     """``me``: one of several controllers, all others of which are gone."""
+    return a_search(world, folder, store, parallel, me, lambda name: name != me).run()
+
+
+def a_search(
+    world: World, folder: RunFolder, store: Store, parallel: int, me: str | None, gone: Callable[[str], bool]
+) -> Search:
     budget = {"trials": len(world.fates), "parallel": parallel, "failures": len(world.fates)}
     objective = [{"metric": "val_accuracy", "goal": "max"}]
     data = {"name": "digits"}
@@ -182,16 +188,15 @@ def one_session(world: World, folder: RunFolder, store: Store, parallel: int, me
     journal = Journal(store, "s", world.step, me)  # a listener hears an event once it is durable
     launcher, account = Launcher(world), Account()
     jobs = Jobs(launcher, parallel=parallel, timeout_s=60.0, script=None, account=account)  # type: ignore[arg-type]
-    search = Search(
+    return Search(
         plan,
         candidates=Candidates(world),  # type: ignore[arg-type]
         journal=journal,
         jobs=jobs,
         proposals=Proposals(world, journal),  # type: ignore[arg-type]
         account=account,
-        presence=None if me is None else SimpleNamespace(gone=lambda name: name != me),  # type: ignore[arg-type]
+        presence=None if me is None else SimpleNamespace(gone=gone),  # type: ignore[arg-type]
     )
-    return search.run()
 
 
 @contextmanager
@@ -279,3 +284,15 @@ def test_a_crash_after_each_single_step_in_turn() -> None:
             check(world, store)
         crashes += 1
     assert crashes > 50
+
+
+def test_what_another_controller_took_over_meanwhile_is_left_to_it() -> None:
+    with a_folder() as (folder, store):
+        dead = Journal(store, "s", me="dead")
+        for index in range(2):
+            dead.append_now("proposed", index, choices={"hidden_size_1": 16 + index}, digest=f"d{index}", source="x")
+        search = a_search(World(["fine"] * 2, cluster=True), folder, store, 1, "me", lambda name: name == "dead")
+        assert Journal(store, "s", me="other").append_now("taken_over", 1)
+        for _ in range(2):  # the first only learns of it
+            search._hear()
+        assert [trial.owner for trial in Journal(store, "s").trials.values()] == ["me", "other"]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from profiles.database import Database, NotUnique, without_password
+from profiles.database import Database, NotUnique, _limits, without_password
 from profiles.errors import InputError, UnavailableError
 from profiles.migrations import VERSION_TABLE
 from profiles.schema import VERSION, events, metadata
@@ -172,6 +172,26 @@ def test_no_message_holds_a_password(url: str) -> None:
         Store(url)
     assert "s3cret" not in str(refused.value) and "ann:***@" in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_server_may_be_silent_for_as_long_as_the_url_says() -> None:
+    limits = _limits("postgresql+psycopg://ann@host/hwnas?connect_timeout=60")
+    assert "connect_timeout" not in limits and limits["tcp_user_timeout"] == 30_000
+    assert _limits("sqlite:///s.db") == _limits("postgresql+asyncpg://host/hwnas") == {}
+
+
+def test_where_no_connection_comes_free_the_store_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(tmp_path / "s.db")
+    database._given_up = True
+    database.run(lambda connection: None)
+    assert not database._given_up
+
+    def never(work: object) -> None:
+        raise sa.exc.TimeoutError("no connection came free", code="3o7r")
+
+    monkeypatch.setattr(database, "_once", never)
+    with pytest.raises(UnavailableError, match=r"s\.db: no connection came free$"):
+        database.run(lambda connection: None)
 
 
 def test_passwords_are_taken_out_of_urls() -> None:
