@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from devices import fallback, inputs, measure
 from devices.artifact import prepare
@@ -54,6 +56,26 @@ def test_torch_refuses_an_onnx_file_and_says_what_it_takes() -> None:
         _engine("torch").load(CALIBRATION, TORCH)
     with pytest.raises(InputError, match="not an exported program of torch"):
         _engine("torch").load(CALIBRATION.read_bytes(), TORCH)
+
+
+def test_products_of_8_bits_do_not_saturate(tmp_path: Path) -> None:
+    """64 x 255 x 127, of which two terms alone are more than 16 bits hold: the usual kernels of AVX2 clip there."""
+    scale, zero = numpy_helper.from_array(np.float32(1), "scale"), numpy_helper.from_array(np.uint8(0), "zero")
+    weights = numpy_helper.from_array(np.full((64, 8), 127, np.int8), "w")
+    signed = numpy_helper.from_array(np.int8(0), "signed")
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "scale", "zero"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "scale", "signed"], ["wd"]),
+        helper.make_node("MatMul", ["xd", "wd"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, d) for n, d in (("x", [1, 64]), ("y", [1, 8])))
+    graph = helper.make_graph(nodes, "g", [x], [y], [scale, zero, weights, signed])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "m.onnx")
+    loaded = _engine("onnxruntime").load(tmp_path / "m.onnx", dataclasses.replace(CPU, precision="int8"))
+    loaded.bind({"x": np.full((1, 64), 255, np.float32)})
+    loaded.run()
+    assert np.allclose(loaded.outputs()["y"], 64 * 255 * 127, rtol=1e-3)
 
 
 def test_onnxruntime_refuses_a_program_and_says_what_it_takes() -> None:
