@@ -24,7 +24,7 @@ search: $(INSTALLED) ## the main job: search STUDY (studies/digits.toml), or go 
 	echo "search: $$(( $$(date +%s) - start )) s"; exit $$code
 
 test: $(INSTALLED) ## tests that any machine can run: no root, at most 10 minutes
-	@$(PY) -m pytest -n 4
+	@$(PY) -m pytest -n 4 --dist worksteal
 
 test-systems: $(INSTALLED) ## tests against real installs and servers; they may need root and Debian packages
 	@$(PY) -m pytest -m systems -v --timeout 600
