@@ -11,13 +11,19 @@ from benchmarks.figures.nights import CHANGED, EXPECTED, NETS, SLOWER, UNCHANGED
 
 @pytest.mark.systems
 def test_two_models_in_two_nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One network gets a third more layers, another one other weights; in the night before nothing."""
+    """One network gets a third more layers, another one other weights; in the night before nothing.
+
+    Whether some seconds beside a busy process are enough to decide on the first is for the long form: here it is an
+    alarm or left open, but never passed over.
+    """
     monkeypatch.setattr("profiles.store.REFERENCE_COUNT", 1)
     monkeypatch.setattr("devices.reference.REFERENCE_COUNT", 1)
     street = Street(tmp_path, nets=(SLOWER, WRONG), more_layers=7)
     assert street.night(1, changed=False)["alarms"] == []
     found = street.night(2, changed=True)
-    assert found["alarms"] == sorted([[SLOWER, "latency_ms"], [WRONG, "output"]]), found
+    slower = [SLOWER, "latency_ms"]
+    assert [one for one in found["alarms"] if one != slower] == [[WRONG, "output"]]
+    assert slower in found["alarms"] or any(line.startswith(f"{SLOWER}.onnx latency_ms") for line in found["open"])
     assert found["code"] == 1
 
 
