@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import of_agent, wait_for
 
 from devices import bundle
 from devices.session import Session, connect
@@ -55,29 +55,6 @@ def _latency(session: Session, target: Target = NULL, **how: Any) -> dict[str, A
     return session.request("latency", target=dataclasses.asdict(target), arms=ARMS, **(SHORT | how))
 
 
-def _processes(word: str = "") -> list[int]:
-    """Running processes of this test's agent, or of its workers with "worker"."""
-    agent = str(bundle.build_agent())
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            arguments = (path / "cmdline").read_bytes().decode().split("\0")
-        except OSError:
-            continue
-        if agent in arguments and word in ("", *arguments):
-            found.append(int(path.name))
-    return found
-
-
-def _wait(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s")
-
-
 def _in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     found: list[Any] = []
 
@@ -102,9 +79,9 @@ def test_one_agent_answers_many_requests(connected: Connect) -> None:
         )
         assert all(time_ns >= 100_000 for block in answer["blocks"] for time_ns in block[2])
     assert session.fingerprint(NULL)["versions"]["null"] == "1"
-    _wait(lambda: len(_processes()) == 1)  # the last worker may still be ending
+    wait_for(lambda: len(of_agent()) == 1)  # the last worker may still be ending
     session.close()
-    assert _processes() == []
+    assert of_agent() == []
     with pytest.raises(UnavailableError, match="the session is closed"):
         _latency(session)
 
@@ -114,11 +91,11 @@ def test_each_request_has_a_process_of_its_own(connected: Connect) -> None:
     seen: set[int] = set()
 
     def another() -> set[int]:
-        return set(_processes("worker")) - seen
+        return set(of_agent("worker")) - seen
 
     for _ in range(3):
         thread, _found = _in_background(lambda: _latency(session, groups=20, max_groups=20))
-        seen |= _wait(another)
+        seen |= wait_for(another)
         thread.join()
     assert len(seen) >= 3
 
@@ -137,7 +114,7 @@ def test_errors_keep_their_kind_and_the_agent_goes_on(connected: Connect) -> Non
 def test_a_worker_that_is_killed(connected: Connect) -> None:
     session = connected()
     thread, found = _in_background(lambda: _latency(session, FOREVER))
-    os.kill(_wait(lambda: _processes("worker"))[0], signal.SIGSEGV)
+    os.kill(wait_for(lambda: of_agent("worker"))[0], signal.SIGSEGV)
     thread.join()
     assert isinstance(found[0], MeasurementError)
     assert str(found[0]).startswith("the process of latency was killed by SIGSEGV")
@@ -148,7 +125,7 @@ def test_a_worker_that_hangs(connected: Connect) -> None:
     session = connected()
     with pytest.raises(MeasurementError, match=r"latency did not end within 0\.5 s and was killed"):
         _latency(session, FOREVER, deadline_s=0.5)
-    assert _processes("worker") == []
+    assert of_agent("worker") == []
     assert _latency(session)["done"]
 
 
@@ -164,13 +141,13 @@ def test_two_seconds_after_a_kill_nothing_is_left(victim: str) -> None:
     root = Path(bundle.__file__).parent.parent
     host = subprocess.Popen([sys.executable, "-c", HOST], cwd=root, stderr=subprocess.DEVNULL)
     try:
-        worker = _wait(lambda: _processes("worker"))
-        (agent,) = set(_processes()) - set(worker)
+        worker = wait_for(lambda: of_agent("worker"))
+        (agent,) = set(of_agent()) - set(worker)
         if victim == "host of a stopped agent":
             for pid in (agent, *worker):
                 os.kill(pid, signal.SIGSTOP)
         os.kill(agent if victim == "agent" else host.pid, signal.SIGKILL)
-        _wait(lambda: not _processes(), seconds=2.0)
+        wait_for(lambda: not of_agent(), timeout_s=2.0)
         assert host.wait(5) != 0
     finally:
         host.kill()
@@ -180,22 +157,22 @@ def test_two_seconds_after_a_kill_nothing_is_left(victim: str) -> None:
 def test_closing_ends_a_measurement_that_runs(connected: Connect) -> None:
     session = connected()
     thread, found = _in_background(lambda: _latency(session, FOREVER))
-    _wait(lambda: _processes("worker"))
-    os.kill((set(_processes()) - set(_processes("worker"))).pop(), signal.SIGTERM)
+    wait_for(lambda: of_agent("worker"))
+    os.kill((set(of_agent()) - set(of_agent("worker"))).pop(), signal.SIGTERM)
     thread.join()
     assert isinstance(found[0], UnavailableError)
     assert "device here: the connection ended" in str(found[0])
     assert session.closed
-    _wait(lambda: not _processes(), seconds=2.0)
+    wait_for(lambda: not of_agent(), timeout_s=2.0)
 
 
 def test_a_second_measurement_waits_and_says_for_whom(connected: Connect) -> None:
     events: list[tuple[str, dict[str, Any]]] = []
     first, second = connected(), connected(on_event=lambda kind, data: events.append((kind, data)))
     holding, _ = _in_background(lambda: _latency(first, FOREVER, deadline_s=3.0))
-    holder = (set(_processes()) - set(_processes("worker"))) if _wait(lambda: _processes("worker")) else set()
+    holder = (set(of_agent()) - set(of_agent("worker"))) if wait_for(lambda: of_agent("worker")) else set()
     waiting, found = _in_background(lambda: _latency(second, deadline_s=2.5))
-    _wait(lambda: events)
+    wait_for(lambda: events)
     kind, data = events[0]
     assert (kind, data["device"]) == ("waiting", "here")
     messages = [f"waiting for process {pid} on this machine for {client()}, since 20" for pid in holder]
@@ -209,9 +186,9 @@ def test_a_second_measurement_waits_and_says_for_whom(connected: Connect) -> Non
 
 def test_the_lock_dies_with_its_holder(connected: Connect) -> None:
     first, second = connected(), connected()
-    (agent,) = set(_processes()) - {_agent_of(second)}
+    (agent,) = set(of_agent()) - {_agent_of(second)}
     holding, _ = _in_background(lambda: _latency(first, FOREVER))
-    _wait(lambda: _processes("worker"))
+    wait_for(lambda: of_agent("worker"))
     waiting, found = _in_background(lambda: _latency(second))
     os.kill(agent, signal.SIGKILL)
     waiting.join(20)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import wait_for
 
 from nas.folder import RunFolder, locked
 from nas.journal import Journal, TakenOver
@@ -189,10 +190,3 @@ def test_controllers_share_a_folder_and_a_lone_search_does_not(tmp_path: Path) -
         pass
     with locked(tmp_path), pytest.raises(InputError, match="in use"), locked(tmp_path, shared=True):
         pass
-
-
-def wait_for(condition: Any, timeout_s: float = 20) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from processes import wait_for
 
 from nas.launcher import Launcher
 from nas.training.outcome import read_outcome
@@ -189,14 +189,6 @@ def state(pid: int) -> str | None:
 def number(path: Path) -> int | None:
     text = path.read_text() if path.exists() else ""
     return int(text) if text.endswith("\n") else None
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 20) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return value
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which is Linux's")

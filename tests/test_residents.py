@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import of_agent
 
 from benchmarks.figures import _nets
-from devices import bundle
 from devices.artifact import prepare
 from devices.duet import DuetPlan, compare
 from devices.measure import Job
@@ -92,7 +92,7 @@ def test_one_stands_still_while_the_other_runs_and_its_death_is_told(session: Se
     def watch() -> None:
         end = time.monotonic() + 20
         while time.monotonic() < end:
-            states = {pid: state for pid in _residents() if (state := _state(pid))}
+            states = {pid: state for pid in of_agent("resident") if (state := _state(pid))}
             if sorted(states.values()) in (["S", "T"], ["R", "T"]):
                 stopped.extend(pid for pid, state in states.items() if state == "T")
             if len(stopped) > 5:
@@ -106,20 +106,7 @@ def test_one_stands_still_while_the_other_runs_and_its_death_is_told(session: Se
         duet(session, job, other, budget_s=20.0, floor=0.0001)
     watcher.join()
     assert stopped
-    assert not _residents()
-
-
-def _residents() -> list[int]:
-    agent = str(bundle.build_agent())
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            arguments = (path / "cmdline").read_bytes().decode().split("\0")
-        except OSError:
-            continue
-        if agent in arguments and "resident" in arguments:
-            found.append(int(path.name))
-    return found
+    assert not of_agent("resident")
 
 
 def _state(pid: int) -> str:

@@ -7,19 +7,17 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pydantic
 import pytest
+from processes import reason_of, wait_for
 
 import devices
 from devices import mailbox, measure
 from devices.session import Session, connect
 from devices.transports.torchx import Device
-from profiles.errors import UnavailableError
 from profiles.records import Target
 
 MODEL = Path(str(devices.__file__)).parent / "calibration.onnx"
@@ -52,23 +50,6 @@ def _processes(node: Device) -> list[int]:
     return sorted(found)
 
 
-def _wait(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s")
-
-
-def _reason(call: Callable[[], Any]) -> str:
-    with pytest.raises(UnavailableError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
 def test_a_model_is_measured_in_a_job(node: Device) -> None:
     target = Target(name="node", device="node")
     plan = measure.Plan(processes=2, groups=1, block_ms=5.0)
@@ -79,23 +60,23 @@ def test_a_model_is_measured_in_a_job(node: Device) -> None:
     assert profile.output_error is not None
     assert profile.output_error < 1e-4
     # Nothing is left but what is kept to be used again.
-    assert _wait(lambda: not _processes(node), 5.0) is True
+    assert wait_for(lambda: not _processes(node), 5.0) is True
     assert sorted(path.name for path in node.folder.iterdir()) == ["agents", "nodes", "sessions"]
-    assert _wait(lambda: not list((node.folder / "sessions").iterdir()), 5.0) is True
+    assert wait_for(lambda: not list((node.folder / "sessions").iterdir()), 5.0) is True
 
 
 def test_a_job_that_never_starts(node: Device) -> None:
     device = node.model_copy(update={"python": "/no/python"})
-    assert "device node: the connection ended: " in (said := _reason(lambda: connect(device, "node")))
+    assert "device node: the connection ended: " in (said := reason_of(lambda: connect(device, "node")))
     assert "/no/python" in said or "has ended" in said
-    assert "scheduler: given 'pigeon'; accepted: " in _reason(
+    assert "scheduler: given 'pigeon'; accepted: " in reason_of(
         lambda: connect(node.model_copy(update={"scheduler": "pigeon"}), "node")
     )
     wrong = node.model_copy(update={"options": {"log_dir": 3}})
-    assert "local_cwd did not take the job: " in _reason(lambda: connect(wrong, "node"))
+    assert "local_cwd did not take the job: " in reason_of(lambda: connect(wrong, "node"))
     assert not list((node.folder / "sessions").iterdir())
     (node.folder.parent / "file").write_text("")
-    assert "cannot be written: " in _reason(
+    assert "cannot be written: " in reason_of(
         lambda: connect(node.model_copy(update={"folder": node.folder.parent / "file"}), "node")
     )
 
@@ -104,9 +85,9 @@ def test_a_job_that_never_starts(node: Device) -> None:
 def test_a_job_that_dies_while_it_measures(node: Device, victim: str) -> None:
     with connect(node, "node") as session:
         found: list[str] = []
-        thread = threading.Thread(target=lambda: found.append(_reason(lambda: _latency(session, FOREVER))))
+        thread = threading.Thread(target=lambda: found.append(reason_of(lambda: _latency(session, FOREVER))))
         thread.start()
-        job, agent, _ = _wait(lambda: three if len(three := _processes(node)) == 3 else None)
+        job, agent, _ = wait_for(lambda: three if len(three := _processes(node)) == 3 else None)
         if victim == "job":
             os.kill(job, signal.SIGTERM)  # as a scheduler does that cancels it
         else:
@@ -114,20 +95,20 @@ def test_a_job_that_dies_while_it_measures(node: Device, victim: str) -> None:
         thread.join(20)
         why = {"job": "the job was told to end", "agent": "the agent ended with status -9"}[victim]
         assert found[0].startswith(f"device node: the connection ended: {why}")
-        assert _wait(lambda: not _processes(node), 5.0) is True
+        assert wait_for(lambda: not _processes(node), 5.0) is True
 
 
 def test_an_aborted_session_ends_its_job(node: Device) -> None:
     with connect(node, "node") as session:
         found: list[str] = []
-        thread = threading.Thread(target=lambda: found.append(_reason(lambda: _latency(session, FOREVER))))
+        thread = threading.Thread(target=lambda: found.append(reason_of(lambda: _latency(session, FOREVER))))
         thread.start()
-        _wait(lambda: len(_processes(node)) == 3)
+        wait_for(lambda: len(_processes(node)) == 3)
         session.abort()
         thread.join(20)
     assert found[0].startswith("device node: the connection ended")
     assert not list((node.folder / "sessions").iterdir())
-    assert _wait(lambda: not _processes(node), 5.0) is True
+    assert wait_for(lambda: not _processes(node), 5.0) is True
 
 
 @pytest.mark.systems
@@ -137,7 +118,7 @@ def test_a_host_that_dies_leaves_no_job(node: Device) -> None:
     assert _latency(session)["done"]
     os.kill(session.process_id, signal.SIGKILL)
     assert _processes(node)
-    assert _wait(lambda: not _processes(node), 45.0) is True
+    assert wait_for(lambda: not _processes(node), 45.0) is True
     session.close()
 
 

@@ -7,6 +7,7 @@ hold beside ``transport``, with what is below.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -22,6 +23,21 @@ class Device(Protocol):
     def explain(self, status: int | None, stderr: str) -> str:
         """Why the connection ended, in one line, from the exit status of what ``start`` started (``None``: it runs)
         and what that wrote to stderr; empty where nothing is known."""
+
+
+def piped(command: Sequence[str], stderr: int, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """For ``Device.start``: with unbuffered pipes, and out of the terminal's reach: Ctrl-C there is for hwnas, which
+    then ends what it started. Raises OSError.
+    """
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        bufsize=0,
+        start_new_session=True,
+        env=environment,
+    )
 
 
 def last_line(text: str) -> str:

@@ -23,7 +23,7 @@ from typing import Annotated, ClassVar
 
 import pydantic
 
-from devices.transports import last_line
+from devices.transports import last_line, piped
 
 # What adb or the runner says -> what to say. The first that fits counts.
 _REASONS = (
@@ -60,13 +60,9 @@ class Device(pydantic.BaseModel):
     adb: str = "adb"
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        return piped(
             [sys.executable, "-P", "-u", "-m", "devices.runner.bridge", json.dumps(self.model_dump())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C in the terminal is for hwnas, which then ends the bridge
+            stderr,
         )
 
     def explain(self, status: int | None, stderr: str) -> str:

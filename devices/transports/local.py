@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import pydantic
 
-from devices.transports import last_line
+from devices.transports import last_line, piped
 
 
 class Device(pydantic.BaseModel):
@@ -24,13 +24,9 @@ class Device(pydantic.BaseModel):
     python: str = sys.executable
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        return piped(
             [str(Path(self.python).expanduser()), "-u", str(agent)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C in the terminal is for hwnas, which then ends the agent
+            stderr,
         )
 
     def explain(self, status: int | None, stderr: str) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 
 import pydantic
 
-from devices.transports import last_line
+from devices.transports import last_line, piped
 
 
 class Device(pydantic.BaseModel):
@@ -25,13 +25,9 @@ class Device(pydantic.BaseModel):
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:
         program = Path(__file__).with_name("_null_agent.py")
-        return subprocess.Popen(
+        return piped(
             [sys.executable, "-I", "-S", str(program), str(self.time_ms)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            bufsize=0,
-            start_new_session=True,
+            stderr,
         )
 
     def explain(self, status: int | None, stderr: str) -> str:

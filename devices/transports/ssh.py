@@ -27,7 +27,7 @@ import pydantic
 
 import devices
 from devices import protocol
-from devices.transports import last_line
+from devices.transports import last_line, piped
 from profiles.errors import UnavailableError
 
 OPTIONS = (
@@ -79,14 +79,10 @@ class Device(pydantic.BaseModel):
         return ["ssh", "-T", *file, *options, "--", self.host, _join(words)]
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
+        process = piped(
             self.command("exec", self.python, "-u", "-c", _boot(), self.folder, agent.name, str(agent.stat().st_size)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C in the terminal is for hwnas; and no terminal to ask for a password on
-            env={**os.environ, "SSH_ASKPASS_REQUIRE": "never"},
+            stderr,
+            {**os.environ, "SSH_ASKPASS_REQUIRE": "never"},  # nor is there a terminal to ask for a password on
         )
         try:
             if self._word(process, stderr) == "need" and process.stdin:

@@ -35,7 +35,7 @@ from typing import Annotated, Any, ClassVar
 import pydantic
 
 from devices import mailbox, protocol
-from devices.transports import last_line
+from devices.transports import last_line, piped
 from profiles.errors import InputError, UnavailableError
 
 _OUTPUT_FOLDER = {"local_cwd": "log_dir", "slurm": "job_dir"}  # option for what the scheduler itself writes
@@ -60,13 +60,9 @@ class Device(pydantic.BaseModel):
     options: dict[str, Any] = {}
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        return piped(
             [sys.executable, "-P", "-u", "-m", __name__, self.model_dump_json(), str(agent)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C in the terminal is for hwnas, which then ends this
+            stderr,
         )
 
     def explain(self, status: int | None, stderr: str) -> str:

@@ -12,15 +12,16 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from processes import reason_of, wait_for
 
 import devices
 from devices import measure
@@ -32,6 +33,7 @@ from profiles.records import Target
 
 pytestmark = pytest.mark.systems
 
+_reason = partial(reason_of, kind=HwnasError)
 HERE = Path(__file__).parent
 PACKAGE = Path(str(devices.__file__)).parent
 MODEL = PACKAGE / "calibration.onnx"
@@ -58,7 +60,7 @@ class Phone:
         )
         serial = str(self.device.serial)
         self.adb("disconnect", serial)  # or it goes on looking for the old one, seldom
-        _wait(lambda: "connected to" in self.adb("connect", serial) and "\tdevice" in self.adb("devices"))
+        wait_for(lambda: "connected to" in self.adb("connect", serial) and "\tdevice" in self.adb("devices"))
 
     def unplug(self) -> None:
         if self.adbd:
@@ -115,25 +117,8 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _wait(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s")
-
-
 def _latency(session: Session, **how: Any) -> dict[str, Any]:
     return session.request("latency", target=dataclasses.asdict(TARGET), arms=ARMS, **(SHORT | how))
-
-
-def _reason(call: Callable[[], Any]) -> str:
-    with pytest.raises(HwnasError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_a_profile_comes_out_of_the_command(phone: Phone, tmp_path: Path) -> None:
@@ -152,7 +137,7 @@ def test_a_profile_comes_out_of_the_command(phone: Phone, tmp_path: Path) -> Non
     assert len(profile["operators"]) == sum(profile["node_providers"].values())
     assert profile["device"]["versions"] == {"onnxruntime": onnxruntime.__version__, "runner": "1"}
     assert profile["energy_mj"] is None
-    assert _wait(lambda: not phone.runners(), 5.0) is True
+    assert wait_for(lambda: not phone.runners(), 5.0) is True
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -209,7 +194,7 @@ def test_an_abort_in_mid_pass_leaves_no_files_here(
         found: list[str] = []
         thread = threading.Thread(target=lambda: found.append(_reason(lambda: _latency(session, **FOREVER))))
         thread.start()
-        _wait(lambda: len(phone.runners()) == 2)
+        wait_for(lambda: len(phone.runners()) == 2)
         assert list(tmp_path.glob("hwnas-*"))
         session.abort()
         thread.join(20)
@@ -251,7 +236,7 @@ def test_a_transport_that_dies_while_it_measures(phone: Phone, victim: str) -> N
         found: list[str] = []
         thread = threading.Thread(target=lambda: found.append(_reason(lambda: _latency(session, **FOREVER))))
         thread.start()
-        _wait(lambda: len(phone.runners()) == 2)  # the runner and its pass
+        wait_for(lambda: len(phone.runners()) == 2)  # the runner and its pass
         if victim == "cable":
             phone.unplug()
         else:
@@ -259,7 +244,7 @@ def test_a_transport_that_dies_while_it_measures(phone: Phone, victim: str) -> N
         thread.join(20)
         assert session.closed
         assert found[0].startswith("device phone: the connection ended")
-        assert _wait(lambda: not phone.runners(), 5.0) is True
+        assert wait_for(lambda: not phone.runners(), 5.0) is True
     if victim == "cable":
         with pytest.raises(UnavailableError, match="device phone: "):
             connect(phone.device, "phone")
@@ -273,7 +258,7 @@ def test_a_pass_that_is_killed_is_a_reason_and_the_session_goes_on(phone: Phone)
         found: list[str] = []
         thread = threading.Thread(target=lambda: found.append(_reason(lambda: _latency(session, **FOREVER))))
         thread.start()
-        os.kill(max(_wait(lambda: pair if len(pair := phone.runners()) == 2 else None)), signal.SIGKILL)
+        os.kill(max(wait_for(lambda: pair if len(pair := phone.runners()) == 2 else None)), signal.SIGKILL)
         thread.join(20)
         assert found == ["the process of the pass was killed by signal 9 (as the kernel does when memory runs out)"]
         assert _latency(session)["done"]

@@ -11,19 +11,18 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from boards import Board
+from processes import reason_of, wait_for
 
 import devices
 from devices import measure
 from devices.session import Session, connect
-from profiles.errors import MeasurementError, UnavailableError
+from profiles.errors import MeasurementError
 from profiles.records import Target
 
 pytestmark = pytest.mark.systems
@@ -37,23 +36,6 @@ ARMS = [{"name": "calibration", "model": None}]
 
 def _latency(session: Session, target: Target = NULL, **how: Any) -> dict[str, Any]:
     return session.request("latency", target=dataclasses.asdict(target), arms=ARMS, **(SHORT | how))
-
-
-def _wait(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s")
-
-
-def _reason(call: Callable[[], Any]) -> str:
-    with pytest.raises(UnavailableError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_a_model_is_measured_there_as_it_is_here(lab: list[Board]) -> None:
@@ -109,46 +91,46 @@ def test_a_board_behind_a_jump_host(lab: list[Board], tmp_path: Path) -> None:
     with connect(lab[0].device(host="behind", config=str(config)), "board") as session:
         assert _latency(session)["done"]
         assert lab[0].processes("agent-")
-    _wait(lambda: not lab[0].processes("agent-"))
+    wait_for(lambda: not lab[0].processes("agent-"))
 
 
 def test_a_host_key_that_is_not_known_or_has_changed(lab: list[Board], tmp_path: Path) -> None:
     config, known = tmp_path / "config", tmp_path / "known"
     config.write_text(lab[0].config.read_text().replace(str(lab[0].config.parent / "known_hosts"), str(known)))
     device = lab[0].device(config=str(config))
-    assert "device board: its host key is not known; to see and accept it: ssh board0" in _reason(
+    assert "device board: its host key is not known; to see and accept it: ssh board0" in reason_of(
         lambda: connect(device, "board")
     )
     other = (lab[1].state / "host_key.pub").read_text()
     known.write_text(f"[{lab[0].address}]:2200 {other}")
-    assert "device board: its host key has changed; if you know why: ssh-keygen -R board0" in _reason(
+    assert "device board: its host key has changed; if you know why: ssh-keygen -R board0" in reason_of(
         lambda: connect(device, "board")
     )
 
 
 def test_a_user_or_host_that_is_not_there(lab: list[Board]) -> None:
-    assert "device board: it accepts none of your keys: ssh-copy-id nobody@board0" in _reason(
+    assert "device board: it accepts none of your keys: ssh-copy-id nobody@board0" in reason_of(
         lambda: connect(lab[0].device(host="nobody@board0"), "board")
     )
-    assert "Could not resolve hostname nowhere.invalid" in _reason(
+    assert "Could not resolve hostname nowhere.invalid" in reason_of(
         lambda: connect(lab[0].device(host="nowhere.invalid"), "board")
     )
 
 
 def test_no_python_no_numpy_and_a_foreign_program(lab: list[Board], tmp_path: Path) -> None:
-    assert "there is no /no/python; give its path as python, or: hwnas devices add board0" in _reason(
+    assert "there is no /no/python; give its path as python, or: hwnas devices add board0" in reason_of(
         lambda: connect(lab[0].device(python="/no/python"), "board")
     )
     foreign = tmp_path / "python-of-s390x"
     foreign.write_bytes(b"\x7fELF\x02\x02\x01" + bytes(9) + b"\x00\x02\x00\x16" + bytes(200))
     foreign.chmod(0o755)
-    assert "is a program for another kind of processor" in _reason(
+    assert "is a program for another kind of processor" in reason_of(
         lambda: connect(lab[0].device(python=str(foreign)), "board")
     )
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
     with connect(lab[0].device(python=str(bare / "bin/python")), "board") as session:
-        assert "has no numpy; there: " in _reason(lambda: _latency(session))
+        assert "has no numpy; there: " in reason_of(lambda: _latency(session))
 
 
 def test_a_full_disk(lab: list[Board], tmp_path: Path) -> None:
@@ -159,10 +141,10 @@ def test_a_full_disk(lab: list[Board], tmp_path: Path) -> None:
     big = tmp_path / "big.bin"
     big.write_bytes(os.urandom(2_000_000))
     with connect(lab[2].device(folder=str(small)), "board") as session:
-        assert "the disk of the device is full: no room for" in _reason(lambda: session.put(big))
+        assert "the disk of the device is full: no room for" in reason_of(lambda: session.put(big))
         assert _latency(session)["done"]
     lab[2].run_inside("mount", "-t", "tmpfs", "-o", "size=8192", "none", str(small))
-    assert "cannot be written: No space left on device" in _reason(
+    assert "cannot be written: No space left on device" in reason_of(
         lambda: connect(lab[2].device(folder=f"{small}/x"), "board")
     )
 
@@ -197,16 +179,16 @@ def test_a_connection_that_is_cut_while_it_measures(lab: list[Board], victim: st
     board = lab[1]
     with connect(board.device(), "board") as session:
         found: list[str] = []
-        thread = threading.Thread(target=lambda: found.append(_reason(lambda: _latency(session, FOREVER))))
+        thread = threading.Thread(target=lambda: found.append(reason_of(lambda: _latency(session, FOREVER))))
         thread.start()
-        (agent, *_), worker = _wait(lambda: board.processes("-u /")), _wait(lambda: board.processes(" worker "))
+        (agent, *_), worker = wait_for(lambda: board.processes("-u /")), wait_for(lambda: board.processes(" worker "))
         if victim == "board":
             board.power_cut()
         else:
             client = session.process_id
             sessions = board.processes("sshd: root@notty")
             os.kill({"sshd-session": sessions[0], "client": client, "agent": agent}[victim], signal.SIGKILL)
-        _wait(lambda: not board.processes("agent-"), 3.0)
+        wait_for(lambda: not board.processes("agent-"), 3.0)
         assert worker
         if victim == "board":
             board.boot()
@@ -223,14 +205,14 @@ def test_a_link_that_is_down(lab: list[Board]) -> None:
     board = lab[2]
     with connect(board.device(), "board") as session:
         found: list[str] = []
-        thread = threading.Thread(target=lambda: found.append(_reason(lambda: _latency(session, FOREVER))))
+        thread = threading.Thread(target=lambda: found.append(reason_of(lambda: _latency(session, FOREVER))))
         thread.start()
-        _wait(lambda: board.processes(" worker "))
+        wait_for(lambda: board.processes(" worker "))
         board.link(up=False)
         try:
             thread.join(45)
             assert found == ["device board: the connection ended: the link is down, or the device is off"]
-            _wait(lambda: not board.processes("agent-"), 45.0)
+            wait_for(lambda: not board.processes("agent-"), 45.0)
         finally:
             board.link(up=True)
     board.wait_until_up()
