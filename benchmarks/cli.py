@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import cli_history, cli_nightly
-from benchmarks.cli_options import Fleet, Json, Set, StoreUrl, overrides_of, pair_of
+from benchmarks.cli_options import Fleet, Html, Json, Set, StoreUrl, overrides_of, pair_of
 from profiles.errors import HwnasError, InputError
 from profiles.urls import shown
 
@@ -116,7 +116,6 @@ Sweep = Annotated[
     ),
 ]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write a table for spreadsheets.")]
-Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write one self-contained page.")]
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.cli_options import Fleet, Json, StoreUrl
+from benchmarks.cli_options import Fleet, Html, Json, StoreUrl
 
 
 def history(
@@ -22,7 +22,7 @@ def history(
     fleet: Fleet = None,
     store: StoreUrl = None,
     json: Json = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write one self-contained page.")] = None,
+    html: Html = None,
 ) -> None:
     """What a model's profiles said over time, and what changed when: hwnas history resnet8 --target local"""
     from benchmarks.history import run

@@ -16,6 +16,7 @@ StoreUrl = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="Where results are kept; default hwnas.db beside the fleet file."),
 ]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write one self-contained page.")]
 
 
 def overrides_of(pairs: list[str] | None) -> dict[str, str]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from benchmarks import pages
 from benchmarks import side_by_side as sides_
+from benchmarks.profile_tables import UNSAID
 from benchmarks.report_plot import LOG_FROM, Figure, Trace, dots, figure, layout
 from benchmarks.report_tables import Cell, Table, code, number, text
-from benchmarks.report_words import plural
+from benchmarks.report_words import plural, when
 from benchmarks.side_by_side import Side
 from benchmarks.sweeps import Curve, told
 from profiles.records import Profile
@@ -39,7 +40,7 @@ def page(
         {
             "kind": kind,
             "title": models[0] if len(models) == 1 else plural(len(models), "model"),
-            "state": f"{', '.join(what)}; measured {max(one.time for one in measured)[:16].replace('T', ' ')} UTC",
+            "state": f"{', '.join(what)}; measured {when(max(one.time for one in measured))} UTC",
             "answer": _answer(sides),
             "remarks": remarks,
             "figures": _table(sides),
@@ -235,9 +236,9 @@ def _devices(devices: dict[str, dict[str, Any]]) -> Table:
 
 
 def _missing(measured: Sequence[Profile]) -> Table | None:
-    """Each reason once. That a CPU has no events of its own to time by goes without saying."""
+    """Each reason once, but for those of ``UNSAID``."""
     reasons: dict[tuple[str, str], None] = {}
     for one in measured:
-        reasons |= {(field, why): None for field, why in one.missing.items() if field != "device_latency_ms"}
+        reasons |= {(field, why): None for field, why in one.missing.items() if field not in UNSAID}
     rows = [[code(field), text(reason)] for field, reason in reasons]
     return Table(caption="Not measured", heads=["figure", "why"], rows=rows) if rows else None

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measuring import share, store_of
-from benchmarks.report_words import plural, titled
+from benchmarks.measuring import open_store, share
+from benchmarks.report_words import plural, titled, when
 from benchmarks.tables import figure, table
 from devices import onnxfile
 from profiles.errors import InputError, UnavailableError
@@ -38,7 +38,7 @@ def run(
     """Raises InputError where the store does not hold that model on that target, UnavailableError where no profile has
     the metric.
     """
-    with _open(store, fleet) as opened:
+    with open_store(store, fleet) as opened:
         profiles = find(opened, model, target)
     found = history(profiles, model=model, target=target, metric=metric, floor=share("--floor", floor))
     if all(point.value is None for point in found.points):
@@ -97,17 +97,6 @@ def told(change: Change) -> str:
 def altered(environment: Environment) -> str:
     """'onnxruntime 1.31.0 -> 1.32.0, threads 1 -> 2'"""
     return ", ".join(f"{name} {before} -> {now}" for name, (before, now) in environment.changes.items())
-
-
-def when(time: str) -> str:
-    return time[:16].replace("T", " ")
-
-
-def _open(url: str | None, fleet: Path | None) -> Store:
-    path = store_of(url, fleet)
-    if isinstance(path, Path) and not path.is_file():
-        raise InputError(f"--store {path}: there is no such store; it is made by: hwnas profile MODEL")
-    return Store(path)
 
 
 def _show(found: History) -> None:

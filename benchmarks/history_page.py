@@ -10,7 +10,7 @@ from benchmarks import history as words
 from benchmarks import pages
 from benchmarks.report_plot import Figure, dots, figure, layout
 from benchmarks.report_tables import Table, number, text
-from benchmarks.report_words import label, plural, titled, told, unit
+from benchmarks.report_words import label, plural, titled, told, unit, when
 from profiles.history import History, Point
 
 
@@ -54,7 +54,7 @@ def _section(index: int, one: History) -> dict[str, Any]:
 def _trace(one: History, points: Sequence[Point], name: str, symbol: int) -> dict[str, Any]:
     values = [point.value for point in points if point.value is not None]
     texts = [
-        f"{words.when(point.time)}<br>{told(one.metric, point.value)} {unit(one.metric)}<br>{html.escape(point.model)}"
+        f"{when(point.time)}<br>{told(one.metric, point.value)} {unit(one.metric)}<br>{html.escape(point.model)}"
         for point in points
     ]
     trace = dots(name, [], values, texts, symbol=symbol) | {"x": [point.time for point in points]}
@@ -84,7 +84,7 @@ def _note(time: str, said: str, colour: str) -> dict[str, Any]:
 def _changes(one: History) -> Table:
     rows = [
         [
-            text(words.when(change.time)),
+            text(when(change.time)),
             number(f"{change.percent:+.1f} %"),
             number(f"{change.before:.4g}"),
             number(f"{change.after:.4g}"),
@@ -100,7 +100,7 @@ def _changes(one: History) -> Table:
 
 def _environments(one: History) -> Table:
     rows = [
-        [text(each.number), text(words.when(each.since)), text(words.altered(each) or "the first")]
+        [text(each.number), text(when(each.since)), text(words.altered(each) or "the first")]
         for each in one.environments
     ]
     caption = f"{plural(len(rows), 'environment')}, each a series of its own"
@@ -110,7 +110,7 @@ def _environments(one: History) -> Table:
 def _profiles(one: History) -> Table:
     rows = [
         [
-            text(words.when(point.time)),
+            text(when(point.time)),
             number(told(one.metric, point.value)),
             number("-" if point.ci95 is None else f"{point.ci95[0]:.4g} to {point.ci95[1]:.4g}"),
             number("-" if point.level is None or one.metric != "latency_ms" else f"{point.level:.4g}"),

@@ -86,11 +86,11 @@ def due(found: Found, stage: Stage) -> list[Key]:
 def settled(found: Found) -> list[Judgement]:
     """The judgements of the night, in the order of ``found``, once all stages are complete."""
     before = _before_confirming(found)
-    alarms = _alarms(before)
+    alarms, many = _alarms(before), len(_sampled(before))
     final = []
     for key, one in before.items():
         if one.verdict == "regressed" and key not in alarms:
-            reason = f"worse by itself, but not clearly enough among the {len(_sampled(before))} of this night"
+            reason = f"worse by itself, but not clearly enough among the {many} of this night"
             one = dataclasses.replace(one, verdict="undecided", reason=reason)
         elif one.verdict == "regressed":
             one = _confirmed(one, found[key].get("confirm"))

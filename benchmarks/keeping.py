@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import judging
 from benchmarks.baselines import Baselines, folder_of
 from benchmarks.judging import Pair, Ready
-from benchmarks.measuring import store_of
+from benchmarks.measuring import raise_first, store_of
 from benchmarks.nights import study_of
 from benchmarks.suite import load_suite
 from benchmarks.tables import table
@@ -48,10 +48,7 @@ def keep(setting: Setting, models: Sequence[str]) -> None:
             job = dataclasses.replace(here.job, name=outcome.key[0])
             kept = baselines.keep(job, outcome.key[1], here.target, here.base_device, setting.python)
             print(f"{name}: {kept.digest[:12]} is the baseline now", file=sys.stderr)
-    for error in errors[1:]:
-        print(f"hwnas: {error}", file=sys.stderr)
-    if errors:
-        raise errors[0]
+    raise_first(errors)
 
 
 def show(suite: Path, overrides: Mapping[str, str], *, fleet: Path | None, store: str | None, json: bool) -> None:

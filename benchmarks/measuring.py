@@ -191,11 +191,16 @@ def store_of(url: str | None, fleet: Path | None) -> str | Path:
     return url if "://" in url else Path(url)
 
 
+def open_store(url: str | None, fleet: Path | None) -> Store:
+    """One that is there, to read from. Raises InputError."""
+    path = store_of(url, fleet)
+    if isinstance(path, Path) and not path.is_file():
+        raise InputError(f"--store {path}: there is no such store; it is made by: hwnas profile MODEL")
+    return Store(path)
+
+
 def export_csv(file: Path, url: str | None, fleet: Path | None) -> None:
-    store_path = store_of(url, fleet)
-    if isinstance(store_path, Path) and not store_path.is_file():
-        raise InputError(f"--store {store_path}: there is no such store; it is made by: hwnas profile MODEL")
-    with Store(store_path) as store:
+    with open_store(url, fleet) as store:
         found = store.profiles()
     frames.write_csv(found, file)
     print(f"{len(found)} profiles written to {file}", file=sys.stderr)

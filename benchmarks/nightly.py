@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +77,8 @@ class _Night:
 
     def do(self, stage: Stage) -> None:
         """What ``stage`` has to measure and an earlier run of this night has not."""
-        wanted = {pair.key: (pair, self._open(stage, pair)) for pair in self.pairs}
+        left = [] if stage == "first" else due(self.diary.found, stage)
+        wanted = {pair.key: (pair, self._open(stage, pair, left)) for pair in self.pairs}
         wanted = {key: one for key, one in wanted.items() if one[1] and (stage, *key) not in self.diary.done}
         self.tell("stage", {"stage": stage, "pairs": len(wanted)})
 
@@ -90,10 +91,10 @@ class _Night:
         for outcome in on_devices(self.setting, work, sessions=self.sessions, on_event=hear):
             self._record(stage, *wanted[outcome.key], outcome)
 
-    def _open(self, stage: Stage, pair: Pair) -> list[str]:
+    def _open(self, stage: Stage, pair: Pair, left: Iterable[tuple[str, str, str]]) -> list[str]:
         if stage == "first":
             return [OUTPUT, *self.setting.metrics(pair)]
-        return [metric for model, target, metric in due(self.diary.found, stage) if (model, target) == pair.key]
+        return [metric for model, target, metric in left if (model, target) == pair.key]
 
     def _call(self, stage: Stage, pair: Pair, metrics: Sequence[str]) -> Callable[[Session], _Taken]:
         """What is done with a session of the pair's device. The output comes first; where it is wrong, it is all."""

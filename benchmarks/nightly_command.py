@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import nightly_reports as reports
 from benchmarks import nightly_words as words
-from benchmarks.judgements import OUTPUT, Judgement
+from benchmarks.judgements import Judgement, counted
 from benchmarks.measuring import check_folders, share
 from benchmarks.nightly import watch
 from benchmarks.nightly_progress import shown
@@ -85,8 +85,7 @@ def _show(judgements: Sequence[Judgement]) -> None:
             words.interval(one),
             words.verdict(one),
         )
-        for one in judgements
-        if one.metric != OUTPUT or one.verdict != "same"
+        for one in counted(judgements)
     ]
     table(heads, rows)
 

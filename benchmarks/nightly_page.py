@@ -13,7 +13,7 @@ from benchmarks.nightly_reports import described, differing
 from benchmarks.nights import Night
 from benchmarks.report_plot import Figure, dots, figure, layout
 from benchmarks.report_tables import Cell, Table, number, text
-from benchmarks.report_words import label
+from benchmarks.report_words import label, when
 from benchmarks.suite import ACCURACY
 from benchmarks.tables import duration
 
@@ -25,7 +25,7 @@ def page(suite: str, nights: Sequence[Night]) -> str:
     night = nights[-1]
     content = {
         "suite": suite,
-        "state": f"night {night.name}, {night.time[:16].replace('T', ' ')} UTC, {duration(night.seconds)}",
+        "state": f"night {night.name}, {when(night.time)} UTC, {duration(night.seconds)}",
         "summary": words.summary(night.judgements),
         "reasons": night.reasons,
         "judgements": _judgements(night),
@@ -69,7 +69,7 @@ def _environments(night: Night) -> Table:
 def _nights(nights: Sequence[Night]) -> Table:
     rows = [
         [
-            Cell(text=night.time[:16].replace("T", " "), whole=True),
+            Cell(text=when(night.time), whole=True),
             text(words.summary(night.judgements)),
             number(duration(night.seconds)),
             number(night.code),
@@ -111,7 +111,7 @@ def _history(pair: tuple[str, str], nights: Sequence[Night]) -> Figure:
 def _dots(metric: str, points: Sequence[tuple[str, Judgement]], symbol: str) -> dict[str, Any]:
     changes = [_change(one) for _, one in points]
     texts = [
-        f"{time[:16].replace('T', ' ')}<br>{html.escape(label(metric))}: {words.change(one)}, {words.verdict(one)}"
+        f"{when(time)}<br>{html.escape(label(metric))}: {words.change(one)}, {words.verdict(one)}"
         for time, one in points
     ]
     colours = ["var(--warm)" if one.alarm else "var(--accent)" for _, one in points]

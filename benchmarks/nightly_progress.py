@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchmarks import nightly_words as words
-from benchmarks.judgements import OUTPUT, Judgement
+from benchmarks.judgements import Judgement, counted
 from benchmarks.report_words import label
 from benchmarks.tables import duration
 from devices.session import OnEvent
@@ -67,7 +67,7 @@ class _View:
             case "judged":
                 self._done += 1
                 self._judgements |= {one.key: one for one in data["judgements"]}
-                return [_line(one) for one in data["judgements"] if one.metric != OUTPUT or one.verdict != "same"]
+                return [_line(one) for one in counted(data["judgements"])]
             case "unprofiled":
                 return [f"{data['model']}: no profile for the history: {data['reason']}"]
             case "waiting":

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report_words import glued
+from benchmarks.report_words import glued, when
 from profiles.clock import utc_now
 
 FOLDER = Path(__file__).parent / "page"
@@ -39,7 +39,7 @@ def page(template: str, content: Mapping[str, Any]) -> str:
         scripts=scripts,
         policy=_policy(scripts),
         style=(FOLDER / "report.css").read_text(),
-        written=f"hwnas {version('hwnas')}, {utc_now()[:16].replace('T', ' ')} UTC",
+        written=f"hwnas {version('hwnas')}, {when(utc_now())} UTC",
     )
 
 

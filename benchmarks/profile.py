@@ -66,14 +66,14 @@ def run(
                 return _with_extras(session, job, profile, extra, lambda kind, data: None)
 
             found, errors = profile_fleet.measure(setting.fleet, here.jobs, targets, here.store, plan, finish)
-            targets = []
-        for target in targets:
-            try:
-                results = measured(here, target, plan, extra)
-            except HwnasError as error:
-                results = [error]
-            found += [one for one in results if isinstance(one, Profile)]
-            errors += [one for one in results if isinstance(one, HwnasError)]
+        else:
+            for target in targets:
+                try:
+                    results = measured(here, target, plan, extra)
+                except HwnasError as error:
+                    results = [error]
+                found += [one for one in results if isinstance(one, Profile)]
+                errors += [one for one in results if isinstance(one, HwnasError)]
     curves = sweeps_.curves(found) if sweeps else []
     if csv and found:
         frames.write_csv(found, csv)

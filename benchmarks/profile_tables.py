@@ -12,6 +12,7 @@ from benchmarks.tables import duration, figure, table
 from profiles.records import Profile
 
 _OPERATORS = 20
+UNSAID = ("device_latency_ms", "build_ms")  # that a CPU has no events to time by, and builds no engine
 
 
 def show(profiles: Sequence[Profile], curves: Sequence[Curve] = ()) -> None:
@@ -120,11 +121,11 @@ def _remarks(one: Profile) -> None:
 
 
 def tell_missing(found: Sequence[Profile]) -> None:
-    """Each reason once. That a CPU has no events to time by, and builds no engine, goes without saying."""
+    """Each reason once, but for those of ``UNSAID``."""
     fields: dict[str, dict[str, None]] = {}
     for one in found:
         for field, reason in one.missing.items():
-            if field not in ("device_latency_ms", "build_ms"):
+            if field not in UNSAID:
                 fields.setdefault(reason, {})[field] = None
     for reason, names in fields.items():
         print(f"not measured: {', '.join(names)}: {reason}", file=sys.stderr)

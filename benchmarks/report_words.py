@@ -37,6 +37,11 @@ _PER_CENT = re.compile(r"(\d) %")
 _SPLITS = {"val": "validation", "train": "training", "test": "test"}
 
 
+def when(time: str) -> str:
+    """'2026-11-26T23:05:59' -> '2026-11-26 23:05'"""
+    return time[:16].replace("T", " ")
+
+
 def label(metric: str) -> str:
     """'latency_ms@pi5' -> 'latency on pi5', 'val_accuracy' -> 'validation accuracy'."""
     name, _, target = metric.partition("@")

@@ -65,6 +65,7 @@ def build_agent() -> Path:
     return path
 
 
+@functools.cache
 def agent_digest() -> str:
     """What names the agent: the first 16 digits of its sha256."""
     return _digest(agent_bytes())

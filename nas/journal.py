@@ -114,7 +114,7 @@ class Journal:
         if not self._store.append_at(self._study, self._seq + 1, kind, trial, data):
             self._read_on()
             return False
-        self._take_in(Event(id=0, seq=self._seq + 1, time="", kind=kind, trial=trial, data=data))
+        self._take_in(Event(seq=self._seq + 1, time="", kind=kind, trial=trial, data=data))
         self.notify(kind, trial, **data)
         return True
 

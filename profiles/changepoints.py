@@ -72,7 +72,7 @@ def change_points(
     ``values`` (n,): logarithms, so that ``floor`` is relative; finite, evenly spaced as far as drift is concerned.
     ``sems`` (n,): standard errors of the same, NaN where not known; the noise is taken to be at least their median.
     ``alpha``: the largest p-value of a change point. Raises ValueError on other shapes and on values that are not
-    finite. Time grows as n^2: 10,000 points take some seconds.
+    finite. Time grows as n^2.
     """
     series = np.asarray(values, dtype=np.float64)
     errors = np.full(series.shape, np.nan) if sems is None else np.asarray(sems, dtype=np.float64)

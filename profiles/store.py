@@ -41,7 +41,6 @@ class Event:
     """One line of a study's history, ``seq`` its place there from 1. ``trial`` is ``None`` where the event concerns the
     study as a whole."""
 
-    id: int
     seq: int
     time: str
     kind: str
@@ -72,7 +71,6 @@ class Store:
         """``url``: a SQLAlchemy URL, or the path of an SQLite file. Raises and says what ``Database`` does."""
         self._database = Database(url, say)
         self.name = self._database.name  # for people, without a password
-        self.served = self._database.served
 
     def close(self) -> None:
         self._database.close()
@@ -105,7 +103,7 @@ class Store:
         """In the order in which they were appended; those with a ``seq`` above ``after``."""
         query = sa.select(_events).where(_events.c.study == study, _events.c.seq > after).order_by(_events.c.seq)
         return [
-            Event(id=r.id, seq=r.seq, time=r.time, kind=r.kind, trial=r.trial, data=json.loads(r.data))
+            Event(seq=r.seq, time=r.time, kind=r.kind, trial=r.trial, data=json.loads(r.data))
             for r in self._rows(query)
         ]
 

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import nightly_words as words
 from benchmarks.figures import _load, _nets
 from benchmarks.figures._units import Result, Units
-from benchmarks.judgements import OUTPUT
+from benchmarks.judgements import OUTPUT, counted
 from benchmarks.nightly import watch
 from benchmarks.report_words import label
 from benchmarks.tables import duration
@@ -85,7 +85,7 @@ class Street:
         suite, store = self._folder / "suite.toml", self._folder / "hwnas.db"
         with setting_of(suite, {}, fleet=None, store=str(store)) as setting:
             night, _ = watch(setting, max_undecided=1.0, seed=10_000 * seed)
-        judged = [one for one in night.judgements if one.metric != OUTPUT or one.verdict != "same"]
+        judged = counted(night.judgements)
         return {
             "code": night.code,
             "alarms": sorted([Path(one.model).stem, one.metric] for one in judged if one.alarm),

@@ -18,7 +18,6 @@ from pathlib import Path
 from devices import protocol
 from devices.protocol import Record
 from devices.transfer import sha256
-from profiles import errors
 from profiles.errors import UnavailableError
 from profiles.records import digest_of
 
@@ -81,7 +80,7 @@ class Link:
                 if on_event:
                     on_event(record)
             elif "error" in record:
-                raise getattr(errors, record["error"]["kind"])(record["error"]["message"])
+                raise protocol.error(record["error"])
             else:
                 return record
 

@@ -58,7 +58,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION 1 /* of the requests; bridge.py asks for the same */
+#define VERSION 1 /* of the requests; link.py asks for the same */
 #define MAX_ARMS 8
 #define MAX_RANK 8
 #define MAX_RUNS 2000 /* a block of a very fast model ends early */
