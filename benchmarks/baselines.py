@@ -70,7 +70,9 @@ class Baselines:
         self._store = store
         self._study = study
         self._folder = folder
-        self._found = _latest(store.events(study), folder)
+        self._found: dict[tuple[str, str], Kept] = {}
+        self._seen = 0  # the place of the last event that was read
+        self._read()
 
     def of(self, model: str, target: str) -> Kept | None:
         return self._found.get((model, target))
@@ -104,8 +106,13 @@ class Baselines:
             "night": night,
         }
         self._store.append(self._study, KIND, None, data)
-        self._found = _latest(self._store.events(self._study), self._folder)
+        self._read()
         return self._found[job.name, name]
+
+    def _read(self) -> None:
+        new = self._store.events(self._study, self._seen)
+        self._found |= _latest(new, self._folder)
+        self._seen = new[-1].seq if new else self._seen
 
 
 def folder_of(store: str | Path, fleet: Path | None) -> Path:

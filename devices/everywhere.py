@@ -126,14 +126,18 @@ class _References:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def known(self, session: Session, target: Target) -> bool:
-        return reference.lacking(session, target, self._store) <= 0
+        return _clock(session, target) in self._known or reference.lacking(session, target, self._store) <= 0
 
     def of(self, session: Session, target: Target) -> float:
-        clock = digest_of([session.fingerprint(target), target.name])
+        clock = _clock(session, target)
         with self._locks[clock]:
             if clock not in self._known:
                 self._known[clock] = reference.reference_ms(session, target, self._store)
             return self._known[clock]
+
+
+def _clock(session: Session, target: Target) -> str:
+    return digest_of([session.fingerprint(target), target.name])
 
 
 def worst(profiles: Sequence[Profile]) -> Profile:

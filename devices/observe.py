@@ -21,7 +21,7 @@ from profiles.clock import now_ns
 from profiles.errors import MeasurementError, UnavailableError
 
 _WINDOWS = 10
-_OPERATOR_RUNS = 50
+OPERATOR_RUNS = 50
 
 
 def count_callers(request: Record) -> Record:
@@ -100,7 +100,7 @@ def time_operators(request: Record) -> Record:
     if operators is None:
         raise UnavailableError(f"engine {target.engine} does not say how long each operator takes")
     model.bind(feeds_of(model, target, request))
-    for _ in range(_OPERATOR_RUNS):
+    for _ in range(OPERATOR_RUNS):
         model.run()
     return {"operators": operators()}
 

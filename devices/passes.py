@@ -17,22 +17,24 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from devices import blocks, conditions, disturbance, energy_pass, fallback, fingerprint, inputs, meters, parity
 from devices.engines import PROGRAM, Engine, Loaded, format_of
-from devices.inputs import Arrays
+from devices.inputs import Arrays, Input
 from devices.protocol import Record
 from profiles import registry
 from profiles.clock import now_ns
 from profiles.errors import InputError, UnavailableError
 from profiles.records import Target
 
-_MEMORY_RUNS = 5
+MEMORY_RUNS = 5
 _DEVICE_RUNS = 100  # timed by the accelerator's own events
 
 
@@ -74,16 +76,8 @@ def compute_outputs(request: Record) -> Record:
     """
     engine, target = engine_of(request)
     model = engine.load(Path(request["model"]), target)
-    try:
-        samples = np.load(request["inputs"], allow_pickle=False, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{request['inputs']}: not a readable .npy file of plain numbers: {error}") from None
-    if len(model.inputs) != 1:
-        raise InputError(f"{request['model']}: has {len(model.inputs)} inputs; accepted here: one")
-    if samples.ndim == 0 or len(samples) == 0:
-        raise InputError(f"{request['inputs']}: holds no samples")
-    name, fixed = model.inputs[0].name, model.inputs[0].dims[:1]
-    batch = fixed[0] if fixed and isinstance(fixed[0], int) else target.batch
+    samples, batch = samples_of(request, target, model.inputs)
+    name = model.inputs[0].name
     found = []
     for start in range(0, len(samples), batch):
         part = samples[start : start + batch]
@@ -136,7 +130,7 @@ def measure_memory(request: Record) -> Record:
     model = engine.load(Path(request["model"]), target)
     feeds = feeds_of(model, target, request)
     model.bind(feeds)
-    for _ in range(_MEMORY_RUNS):
+    for _ in range(MEMORY_RUNS):
         model.run()
     after = _peak_kb()
     if before is None or after is None:
@@ -205,6 +199,23 @@ def arm(model: Loaded, request: Record, sources: disturbance.Sources) -> blocks.
         interval_ms=request.get("interval_ms"),
         reading=sources.read,
     )
+
+
+def samples_of(request: Record, target: Target, known: Sequence[Input]) -> tuple[npt.NDArray[Any], int]:
+    """The samples of ``request["inputs"]``, and how many the model takes at once. ``known``: the model's inputs.
+
+    Raises InputError.
+    """
+    try:
+        samples: npt.NDArray[Any] = np.load(request["inputs"], allow_pickle=False, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{request['inputs']}: not a readable .npy file of plain numbers: {error}") from None
+    if len(known) != 1:
+        raise InputError(f"{request['model']}: has {len(known)} inputs; accepted here: one")
+    if samples.ndim == 0 or len(samples) == 0:
+        raise InputError(f"{request['inputs']}: holds no samples")
+    fixed = known[0].dims[:1]
+    return samples, fixed[0] if fixed and isinstance(fixed[0], int) else target.batch
 
 
 def engine_of(request: Record) -> tuple[Engine, Target]:

@@ -6,7 +6,7 @@ import base64
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ def send(request: Request, path: Path, beside: Sequence[Path] = ()) -> str:
 
     Raises UnavailableError where the device has no room for them.
     """
-    path = path.resolve()
-    parts = {part.resolve().relative_to(path.parent).as_posix(): part.resolve() for part in (path, *beside)}
+    parts = parts_of(path, beside)
     digests = {name: sha256(part) for name, part in parts.items()}
-    key = digest_of(digests)[:32]
+    key = key_of(digests)
     folder = request("have", key=key)["folder"]
     if folder is None:
         for name, part in parts.items():
@@ -34,6 +33,17 @@ def send(request: Request, path: Path, beside: Sequence[Path] = ()) -> str:
                     request("put", key=key, name=name, offset=offset, data=data)
         folder = request("keep", key=key, files=digests)["folder"]
     return f"{folder}/{path.name}"
+
+
+def parts_of(path: Path, beside: Sequence[Path]) -> dict[str, Path]:
+    """Name below the folder of ``path`` -> file, for it and those ``beside`` it."""
+    path = path.resolve()
+    return {part.resolve().relative_to(path.parent).as_posix(): part.resolve() for part in (path, *beside)}
+
+
+def key_of(digests: Mapping[str, str]) -> str:
+    """What names such files on a device, from their sha256 by name."""
+    return digest_of(dict(digests))[:32]
 
 
 def receive(request: Request, there: str, path: Path) -> None:

@@ -91,7 +91,7 @@ def read_results(path: Path) -> Results:
 
 def results_of(study: Study, folder: RunFolder, events: Sequence[Event]) -> Results:
     """Raises InputError where the search ended before its limits were known."""
-    objectives, limits = plan_of(study, events)
+    objectives, limits = plan_of(study, next((event for event in events if event.kind == "started"), None))
     trials = [trial for _, trial in sorted(trials_of(events).items())]
     completed = [trial for trial in trials if trial.state == "completed"]
     chosen = pareto.front([trial.metrics for trial in completed], objectives, limits)
@@ -106,9 +106,8 @@ def results_of(study: Study, folder: RunFolder, events: Sequence[Event]) -> Resu
     )
 
 
-def plan_of(study: Study, events: Sequence[Event]) -> tuple[tuple[Objective, ...], tuple[Limit, ...]]:
-    """Objectives, and limits as numbers: "4x" was resolved when the search began, and journalled."""
-    started = next((event for event in events if event.kind == "started"), None)
+def plan_of(study: Study, started: Event | None) -> tuple[tuple[Objective, ...], tuple[Limit, ...]]:
+    """Objectives, and limits as numbers: "4x" was resolved when the search began, and journalled as ``started``."""
     if started is None:
         raise InputError(f"{study.name}: the search ended before it began; run it again with --resume")
     objectives = tuple(Objective(name=o.metric, goal=o.goal, threshold=o.threshold) for o in study.objective)

@@ -164,7 +164,7 @@ def _search(
     """Why it ended, and whether it is this controller that ends it."""
     with account.span("measuring"):
         begin(study, folder, candidates.bench, journal)
-    objectives, limits = plan_of(study, journal.events)
+    objectives, limits = plan_of(study, journal.last("started"))
     plan = Plan(study=study, folder=folder, objectives=objectives, limits=limits)
     budget, train = study.budget, study.train
     jobs = Jobs(

@@ -30,18 +30,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 import devices
-from devices import disturbance, fallback, inputs, onnxfile, parity, passes, protocol
+from devices import disturbance, fallback, inputs, observe, onnxfile, parity, passes, protocol
 from devices.engines import onnxruntime
 from devices.inputs import Arrays, Input
 from devices.lock import holder_of
 from devices.protocol import Record
 from devices.runner import state
 from devices.runner.link import Link, Lost, Setting
-from profiles.errors import InputError, UnavailableError
+from profiles.errors import UnavailableError
 from profiles.records import Target
 
 ENGINE = "onnxruntime"
-_MEMORY_RUNS, _OPERATOR_RUNS = 5, 50
 _LIMITS = (
     disturbance.MAX_PRESSURE,
     disturbance.MAX_STEAL,
@@ -212,7 +211,7 @@ def _parity(one: _Pass) -> Record:
 
 def _operators(one: _Pass) -> Record:
     model, feeds = one.fed(Path(one.request["model"]), one.request)
-    events, _ = _traced(one, model, feeds, runs=_OPERATOR_RUNS)
+    events, _ = _traced(one, model, feeds, runs=observe.OPERATOR_RUNS)
     return {"operators": onnxruntime.operators_of(events)}
 
 
@@ -233,16 +232,7 @@ def _outputs(one: _Pass) -> Record:
     """As ``passes.compute_outputs``."""
     request, target = one.request, one.target
     model, known = Path(request["model"]), _inputs_of(Path(request["model"])).inputs
-    try:
-        samples = np.load(request["inputs"], allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{request['inputs']}: not a readable .npy file of plain numbers: {error}") from None
-    if len(known) != 1:
-        raise InputError(f"{model}: has {len(known)} inputs; accepted here: one")
-    if samples.ndim == 0 or len(samples) == 0:
-        raise InputError(f"{request['inputs']}: holds no samples")
-    fixed = known[0].dims[:1]
-    batch = fixed[0] if fixed and isinstance(fixed[0], int) else target.batch
+    samples, batch = passes.samples_of(request, target, known)
     first = np.take(samples, np.arange(batch), axis=0, mode="wrap")
     inputs.check({known[0].name: first}, known, request["inputs"])
     with one.there() as place:
@@ -276,7 +266,7 @@ def _latency(one: _Pass) -> Record:
 def _memory(one: _Pass) -> Record:
     empty = one.fed(_PACKAGE / "empty.onnx", {})
     model = one.fed(Path(one.request["model"]), one.request)
-    answer = one.run("memory", one.target.provider, one.target.threads, _MEMORY_RUNS, *empty, *model)
+    answer = one.run("memory", one.target.provider, one.target.threads, passes.MEMORY_RUNS, *empty, *model)
     return {key: answer[key] for key in ("peak_memory_mb", "reason") if key in answer}
 
 

@@ -17,9 +17,8 @@ from pathlib import Path
 
 from devices import protocol
 from devices.protocol import Record
-from devices.transfer import sha256
+from devices.transfer import key_of, parts_of, sha256
 from profiles.errors import UnavailableError
-from profiles.records import digest_of
 
 VERSION = 1  # of the requests, as in runner.c
 _SILENCE_S, _BEAT_S = 30.0, 10.0
@@ -86,9 +85,8 @@ class Link:
 
     def put(self, path: Path, beside: Sequence[Path] = ()) -> str:
         """The path on the device of an equal ``path``, with those ``beside`` it (in or below its folder) beside it."""
-        path = path.resolve()
-        parts = {part.resolve().relative_to(path.parent).as_posix(): part.resolve() for part in (path, *beside)}
-        key = digest_of({name: sha256(part) for name, part in parts.items()})[:32]
+        parts = parts_of(path, beside)
+        key = key_of({name: sha256(part) for name, part in parts.items()})
         if key not in self._there:
             place = f"{self.folder}/files/{key}"
             if not self.ask("have", place)["have"]:

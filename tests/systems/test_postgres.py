@@ -7,11 +7,10 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import processes
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -31,6 +30,8 @@ from profiles.schema import metadata
 from profiles.store import Store
 
 pytestmark = pytest.mark.systems
+
+wait_for = partial(processes.wait_for, timeout_s=60)
 MODEL = Path(str(devices.__file__)).parent / "calibration.onnx"
 
 
@@ -157,10 +158,3 @@ def owners(run: Path, url: str) -> set[str]:
         return set()
     with Store(url) as store:
         return {event.data["by"] for event in store.events(there["study"]) if event.kind == "completed"}
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.2)
