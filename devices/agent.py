@@ -19,7 +19,9 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
 from collections import deque
 from collections.abc import Callable
 from typing import IO
@@ -45,11 +47,24 @@ def main(arguments: list[str]) -> int:
 
         return residents.main(arguments[1:])
     output = protocol.take_stdout()
+    _unpack(sys.argv[0])
     # A login shell may have printed half a line before us.
     protocol.write_all(output, b"\n")
     with contextlib.suppress(BrokenPipeError):
         _serve(0, output)
     return 0
+
+
+def _unpack(archive: str) -> None:
+    """The files of this program into a folder beside it, for workers; see ``bundle``. Without room they do without."""
+    folder = os.path.splitext(archive)[0]
+    if os.path.isdir(folder) or not zipfile.is_zipfile(archive):
+        return
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=os.path.dirname(archive) or ".") as place:
+        part = os.path.join(place, "agent")
+        with zipfile.ZipFile(archive) as files:
+            files.extractall(part)
+        os.rename(part, folder)
 
 
 def _serve(requests: int, output: int) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -125,11 +126,13 @@ def settle(
 ) -> tuple[tuple[str, ...], tuple[Block, ...]]:
     """Flags, and the blocks to compute with.
 
-    Those are the undisturbed blocks of the processes that have at least half of ``groups`` undisturbed groups, where
-    that is every process, or at least 3 and half of all. Else the machine stayed disturbed: all blocks, and a flag.
+    Those are the undisturbed blocks of the processes of which at least half of ``groups``, or of as many as were run,
+    are undisturbed, where that is every process, or at least 3 and half of all. Else the machine stayed disturbed: all
+    blocks, and a flag.
     """
     quiet = statistics.quiet_groups(blocks, over, under)
-    good = {process for process, count in quiet.items() if count >= groups / 2}
+    ran = Counter(process for process, _ in {(block.process, block.group) for block in blocks})
+    good = {process for process, count in quiet.items() if count >= min(groups, ran[process]) / 2}
     if len(good) == processes or (len(good) >= _LEAST_QUIET and len(good) >= processes / 2):
         return (), tuple(block for block in blocks if not block.disturbed and block.process in good)
     return ("disturbed",), tuple(dataclasses.replace(block, disturbed=False) for block in blocks)

@@ -7,6 +7,7 @@ Method: duet benchmarking, arXiv 2001.05811, within one process or between two (
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from profiles.errors import MeasurementError
 
 # A block of a very fast model ends early, so that an answer has no more than some 100,000 times.
 MAX_RUNS = 2000
+LEAST_GROUPS = 2  # however long they take
 WENT_BACKWARDS = "the clock of this machine went backwards while the model was timed"
 
 
@@ -42,17 +44,21 @@ class TimedBlock:
     temperature_mc: int | None = None  # at its end, in 0.001 degrees C
 
 
-def measure(arms: Mapping[str, Arm], *, groups: int, max_groups: int, seed: int) -> list[TimedBlock]:
+def measure(
+    arms: Mapping[str, Arm], *, groups: int, max_groups: int, seed: int, enough_ms: float | None = None
+) -> list[TimedBlock]:
     """All blocks in the order they ran, disturbed ones included.
 
     ``groups`` undisturbed groups are aimed at: a group with a disturbed block is followed by one more, up to
-    ``max_groups`` in all. Which arm comes first in a group is random. Raises MeasurementError where the clock went
+    ``max_groups`` in all. Where a run is longer than a block was to be, no group begins after ``enough_ms`` but the
+    first ``LEAST_GROUPS``. Which arm comes first in a group is random. Raises MeasurementError where the clock went
     backwards.
     """
     generator = random.Random(seed)
     found: list[TimedBlock] = []
     group = quiet = 0
-    while quiet < groups and group < max_groups:
+    end_ns = math.inf if enough_ms is None else now_ns() + enough_ms * 1e6
+    while quiet < groups and group < max_groups and (group < LEAST_GROUPS or now_ns() < end_ns):
         order = list(arms)
         generator.shuffle(order)
         for name in [*order, *reversed(order)]:

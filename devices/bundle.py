@@ -45,7 +45,17 @@ DEVICES = (
     "worker",
 )
 DATA = ("calibration.onnx", "calibration.pt2", "empty.onnx", "empty.pt2")
-_MAIN = "import sys\nfrom devices.agent import main\nsys.exit(main(sys.argv[1:]))\n"
+# What the agent unpacked beside itself starts faster, since Python keeps the compiled form of those files.
+_MAIN = """import os
+import sys
+
+unpacked = os.path.splitext(sys.path[0])[0]
+if os.path.isdir(unpacked):
+    sys.path.insert(0, unpacked)
+from devices.agent import main
+
+sys.exit(main(sys.argv[1:]))
+"""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from devices import conditions, onnxfile
 from devices.assemble import blocks_of, provenance, settle
-from devices.measure import PRECISE, Job, check, feeding
+from devices.measure import PRECISE, Job, check, enough_ms, feeding, some_more
 from devices.protocol import Record
 from devices.session import OnEvent, Session
 from profiles import statistics, verdicts
@@ -132,7 +132,8 @@ def _process(session: Session, arms: list[dict[str, Any]], plan: DuetPlan, numbe
         arms=arms,
         seed=plan.seed + number,
         groups=plan.groups,
-        max_groups=plan.groups + 1,
+        max_groups=some_more(plan.groups),
+        enough_ms=enough_ms(plan.groups, plan.block_ms),
         block_ms=plan.block_ms,
         warm_up_ms=plan.warm_up_ms,
         interval_ms=plan.interval_ms,

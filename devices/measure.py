@@ -27,10 +27,11 @@ from profiles.records import Profile, Target
 
 # The default is for a search: about 2 s a model on a quiet machine, 0.2 s of it for each of five processes to start.
 PROCESSES = 3
-GROUPS = 4
-BLOCK_MS = 15.0
+GROUPS = 10
+BLOCK_MS = 4.0
 WARM_UP_MS = 20.0
 _EXTRA_GROUPS = 2  # times the groups asked for: at most this many run where some are disturbed
+_ENOUGH = 2  # times the time that the groups asked for take of a model whose runs are shorter than a block
 _CALIBRATION_MS = 50.0  # two blocks of this, for each time of `calibrate`
 
 
@@ -95,12 +96,27 @@ class Plan:
     @property
     def max_groups(self) -> int:
         """Where some are disturbed. With an interval to reach, further processes replace what was disturbed."""
-        return self.groups * _EXTRA_GROUPS if self.within is None else self.groups + 1
+        return self.groups * _EXTRA_GROUPS if self.within is None else some_more(self.groups)
+
+    @property
+    def enough_ms(self) -> float:
+        return enough_ms(self.groups, self.block_ms)
 
 
-# For one model at a time, where the figure itself is the result. 50 ms a block, so that a block of a model of 5 ms has
-# ten times, and processes of half a second, so that there are many: they differ more than blocks do.
-PRECISE = Plan(processes=3, groups=2, block_ms=50.0, warm_up_ms=50.0, within=0.01)
+# For one model at a time, where the figure itself is the result. Short processes, so that there are many: they differ
+# more than blocks do. Blocks of 5 ms, so that both arms of a group meet the same machine also where a neighbour on the
+# same physical core, which a virtual machine cannot see, comes and goes several times a second.
+PRECISE = Plan(processes=3, groups=16, block_ms=5.0, warm_up_ms=30.0, within=0.01)
+
+
+def some_more(groups: int) -> int:
+    """``max_groups`` of a process that others stand in for."""
+    return groups + max(1, groups // 5)
+
+
+def enough_ms(groups: int, block_ms: float) -> float:
+    """When a process of two arms, whose runs are longer than its blocks were to be, has run enough groups."""
+    return _ENOUGH * groups * 4 * block_ms
 
 
 def profile(
@@ -267,6 +283,7 @@ def _take(session: Session, job: Job, found: Taken, name: str, number: int, targ
             arms=[{"name": "model", "model": model}, {"name": "calibration", "model": None}],
             groups=plan.groups,
             max_groups=plan.max_groups,
+            enough_ms=plan.enough_ms,
             block_ms=plan.block_ms,
             warm_up_ms=plan.warm_up_ms,
             interval_ms=plan.interval_ms,

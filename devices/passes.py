@@ -110,6 +110,7 @@ def time_latency(request: Record) -> Record:
         groups=request["groups"],
         max_groups=request["max_groups"],
         seed=request["seed"],
+        enough_ms=request.get("enough_ms"),
     )
     after = conditions.state(sources.read(), provider)
     first["device_ms"] = _device_ms(next(iter(models.values())))

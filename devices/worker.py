@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 
-from devices import health, protocol
+from devices import protocol
 from profiles.errors import UnavailableError
 
 _PR_SET_PDEATHSIG = 1
@@ -38,6 +38,8 @@ def main(arguments: list[str]) -> int:
 
 def _perform(request: protocol.Record) -> protocol.Record:
     if request["op"] == "health":
+        from devices import health
+
         return health.describe(request)
     try:
         from devices import observe, passes, residents

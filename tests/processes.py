@@ -13,7 +13,7 @@ from devices import bundle
 from profiles.errors import HwnasError, UnavailableError
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """What ``condition`` gives once that is true."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import wait_for
 
 from nas.account import Account
 from nas.folder import RunFolder, TrialFolder
@@ -184,10 +184,3 @@ def test_a_table_takes_the_place_of_training(tmp_path: Path) -> None:
         others = [trial for index, trial in journal.trials.items() if index]
         assert all(trial.state == "failed" and "t.csv has no row for b0 = " in str(trial.reason) for trial in others)
     assert not list(tmp_path.glob("run/trials/*/job*"))
-
-
-def wait_for(condition: Any, timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)

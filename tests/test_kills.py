@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from kills import Search, end
-from test_search import hwnas, wait_for, write_study
+from processes import wait_for
+from test_search import hwnas, write_study
 
 from nas.results import read_results
 

@@ -9,11 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import wait_for
 
 from nas.results import read_results
 
@@ -265,10 +265,3 @@ def test_a_dry_run_checks_every_step_and_keeps_nothing(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert "my_metric = 1.5" in ran.stdout
     assert not (tmp_path / "runs").exists()
-
-
-def wait_for(condition: Any, timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)

@@ -257,7 +257,8 @@ def _latency(one: _Pass) -> Record:
         model = Path(arm["model"]) if arm["model"] else _PACKAGE / f"{arm.get('shipped', 'calibration')}.onnx"
         how = {**request, **arm}
         arms += [arm["name"], *one.fed(model, how if arm["model"] else {"target": how["target"]})]
-    times = (request["groups"], request["block_ms"], request["warm_up_ms"], request.get("interval_ms") or 0.0)
+    times = [request[key] for key in ("groups", "block_ms", "warm_up_ms")]
+    times += [request.get(key) or 0.0 for key in ("interval_ms", "enough_ms")]
     limits = ",".join(map(str, _LIMITS))
     answer = one.run("latency", target.provider, target.threads, *times, limits, ",".join(orders), *arms)
     return {"build_ns": None} | {key: value for key, value in answer.items() if key not in ("id", "done")}

@@ -20,7 +20,7 @@ from devices.protocol import Record
 from devices.transfer import key_of, parts_of, sha256
 from profiles.errors import UnavailableError
 
-VERSION = 1  # of the requests, as in runner.c
+VERSION = 2  # of the requests, as in runner.c
 _SILENCE_S, _BEAT_S = 30.0, 10.0
 _PUSH_S, _SHELL_S = 600.0, 30.0
 _KEPT_DAYS = 1

@@ -143,9 +143,9 @@ static int runs_per_block(Model *model, double block_ms, double warm_up_ms, doub
 
 /* ORDERS: for each group that may be run, the arms in their order, as in "01,10"; forth, and then back. */
 static void time_latency(char **word, int words) {
-    int threads = atoi(word[1]), groups = atoi(word[2]), arms = (words - 8) / 3;
-    double block_ms = atof(word[3]), warm_up_ms = atof(word[4]), interval_ms = atof(word[5]), limits[5];
-    if (sscanf(word[6], "%lf,%lf,%lf,%lf,%lf", &limits[0], &limits[1], &limits[2], &limits[3], &limits[4]) != 5 ||
+    int threads = atoi(word[1]), groups = atoi(word[2]), arms = (words - 9) / 3;
+    double block_ms = atof(word[3]), warm_up_ms = atof(word[4]), interval_ms = atof(word[5]), enough_ms = atof(word[6]), limits[5];
+    if (sscanf(word[7], "%lf,%lf,%lf,%lf,%lf", &limits[0], &limits[1], &limits[2], &limits[3], &limits[4]) != 5 ||
         arms < 1 || arms > MAX_ARMS)
         FAIL("InputError", "a latency pass that is not understood");
     open_runtime(threads);
@@ -154,8 +154,8 @@ static void time_latency(char **word, int words) {
     int64_t load_ns = 0, first_run_ns = 0;
     for (int i = 0; i < arms; i++) {
         int64_t start = now_ns();
-        models[i] = load(word[9 + 3 * i], word[0], threads, NULL);
-        int64_t loaded = now_ns() - start, first = bind_inputs(&models[i], word[10 + 3 * i]);
+        models[i] = load(word[10 + 3 * i], word[0], threads, NULL);
+        int64_t loaded = now_ns() - start, first = bind_inputs(&models[i], word[11 + 3 * i]);
         if (i == 0) load_ns = loaded, first_run_ns = first;
     }
     static int64_t times[MAX_RUNS + 1];
@@ -166,8 +166,10 @@ static void time_latency(char **word, int words) {
     for (int i = 0; i < arms; i++) runs[i] = runs_per_block(&models[i], block_ms, warm_up_ms, interval_ms);
     add(&text, ",\"device_ms\":null,\"blocks\":[");
     int quiet = 0, group = 0;
-    char *order, *rest = word[7];
+    char *order, *rest = word[8];
+    int64_t end = now_ns() + (int64_t)(enough_ms * 1e6);
     for (; quiet < groups && (order = strsep(&rest, ",")); group++) {
+        if (enough_ms > 0 && group >= LEAST_GROUPS && now_ns() >= end) break;
         int disturbed = 0;
         Reading before = reading();
         for (int place = 0; place < 2 * arms; place++) {
@@ -190,7 +192,7 @@ static void time_latency(char **word, int words) {
             add(&reasons, "");
             disturbed += add_reasons(&reasons, &before, &after, limits);
             add(&text, "%s[%d,", group || place ? "," : "", group);
-            add_string(&text, word[8 + 3 * arm]);
+            add_string(&text, word[9 + 3 * arm]);
             add(&text, ",[");
             for (int i = 1; i <= runs[arm]; i++) {
                 if (times[i] <= 0) FAIL("MeasurementError", "the clock of this machine went backwards");
@@ -218,6 +220,6 @@ static void perform(char **word, int words) {
     else if (!strcmp(kind, "run") && words == 8) run_once(word + 1);
     else if (!strcmp(kind, "outputs") && words == 7) compute_outputs(word + 1);
     else if (!strcmp(kind, "memory") && words == 8) measure_memory(word + 1);
-    else if (!strcmp(kind, "latency") && words >= 12) time_latency(word + 1, words - 1);
+    else if (!strcmp(kind, "latency") && words >= 13) time_latency(word + 1, words - 1);
     else send_error("UnavailableError", "the runner has no pass %s with %d words", kind, words - 1);
 }

@@ -24,7 +24,7 @@
  *     run      PROVIDER THREADS RUNS TRACE MODEL INPUTS OUTPUTS      TRACE: start of the trace's name, or -
  *     outputs  PROVIDER THREADS BATCH MODEL SAMPLES OUTPUT
  *     memory   PROVIDER THREADS RUNS EMPTY_MODEL INPUTS MODEL INPUTS
- *     latency  PROVIDER THREADS GROUPS BLOCK_MS WARM_UP_MS INTERVAL_MS LIMITS ORDERS (NAME MODEL INPUTS)...
+ *     latency  PROVIDER THREADS GROUPS BLOCK_MS WARM_UP_MS INTERVAL_MS ENOUGH_MS LIMITS ORDERS (NAME MODEL INPUTS)...
  *
  * INPUTS are .npy files in the order of the model's inputs, with colons between them; OUTPUTS a folder for 0.npy,
  * 1.npy, ... What a pass means is said in devices/passes.py and devices/blocks.py, which do the same in Python.
@@ -58,10 +58,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION 1 /* of the requests; link.py asks for the same */
+#define VERSION 2 /* of the requests; link.py asks for the same */
 #define MAX_ARMS 8
 #define MAX_RANK 8
 #define MAX_RUNS 2000 /* a block of a very fast model ends early */
+#define LEAST_GROUPS 2 /* however long they take */
 #define MAX_WORDS 64
 
 static const char *library, *folder;

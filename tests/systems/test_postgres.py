@@ -10,10 +10,10 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-import processes
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from processes import wait_for
 
 import devices
 from benchmarks.figures import _null
@@ -31,7 +31,6 @@ from profiles.store import Store
 
 pytestmark = pytest.mark.systems
 
-wait_for = partial(processes.wait_for, timeout_s=60)
 MODEL = Path(str(devices.__file__)).parent / "calibration.onnx"
 
 

@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import wait_for
 
 from benchmarks.figures._server import Server
 from devices.session import connect
@@ -159,13 +159,6 @@ def test_options_that_slurm_does_not_take_are_one_line(slurm: Path) -> None:
         Launcher("slurm", {"partitoin": "main"})
     with pytest.raises(InputError, match=r"train\.options\.partition: given True; accepted: str"):
         Launcher("slurm", {"partition": True})
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.1)
 
 
 def test_a_node_is_a_device_until_its_job_is_cancelled(slurm: Path, tmp_path: Path) -> None:
