@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from devices import everywhere, measure, metering, onnxfile, reference, scheduler
+from devices import everywhere, extras, measure, metering, onnxfile, reference, scheduler
 from devices.artifact import prepare
 from devices.convert import Samples
 from devices.engines import PROGRAM
@@ -141,10 +141,13 @@ class Bench:
         processes: int,
         precisions: Sequence[str | None] | None = None,
     ) -> list[Profile | HwnasError]:
-        """Several files, their processes in random order; the error of one that cannot be measured in its place."""
+        """Several files, their processes in random order; the error of one that cannot be measured in its place.
+
+        Each with the time of its ``operators``, from a pass of its own, or why there is none.
+        """
         rows = zip(onnx, models, precisions or [None] * len(onnx), strict=True)
         jobs = [_job(path, model, precision) for path, model, precision in rows]
-        return self._measured({name: jobs}, Plan(processes=processes))[name]
+        return self._measured({name: jobs}, Plan(processes=processes), finish=_with_operators)[name]
 
     def outputs(self, onnx: Path, name: str, x: npt.NDArray[Any], precision: str | None = None) -> npt.NDArray[Any]:
         """What the target answers to ``x`` (n, *input_shape): its first output (n, ...)."""
@@ -170,14 +173,20 @@ class Bench:
     def _reference_ms(self, session: Session, target: Target) -> float:
         return reference.reference_ms(session, target, self._store)
 
-    def _measured(self, jobs: Mapping[str, Sequence[Job]], plan: Plan) -> dict[str, list[Profile | HwnasError]]:
+    def _measured(
+        self, jobs: Mapping[str, Sequence[Job]], plan: Plan, finish: everywhere.Finish | None = None
+    ) -> dict[str, list[Profile | HwnasError]]:
         """Target -> one profile or error for each of its jobs; of several boards the worst, or the first error."""
 
         def measured(session: Session, target: Target) -> list[Profile | HwnasError]:
             reference_ms = self._reference_ms(session, target)
             here = [self._prepared(session, job, target) for job in jobs[target.name]]
             metered = dataclasses.replace(plan, meter=self._meter(target))
-            return measure.profile_all(session, here, target, reference_ms=reference_ms, plan=metered)
+            results = measure.profile_all(session, here, target, reference_ms=reference_ms, plan=metered)
+            return [
+                finish(session, job, one) if finish and isinstance(one, Profile) else one
+                for job, one in zip(here, results, strict=True)
+            ]
 
         chosen: dict[str, list[Profile | HwnasError]] = {}
         for name, boards in self._run(list(jobs), measured).items():
@@ -218,6 +227,15 @@ class Bench:
 def _job(onnx: Path, model: str, precision: str | None) -> Job:
     program = onnx.with_suffix(PROGRAM)
     return Job(model=onnx, name=model, precision=precision, program=program if program.exists() else None)
+
+
+def _with_operators(session: Session, job: Job, profile: Profile) -> Profile:
+    """The other figures stand, whatever becomes of this pass."""
+    try:
+        found = dataclasses.replace(profile, operators=extras.operators(session, job, profile.target))
+    except HwnasError as error:
+        found = dataclasses.replace(profile, missing=profile.missing | {"operators": str(error)})
+    return dataclasses.replace(found, **extras.fallback_time(found))
 
 
 def _on_board(call: Callable[[Session, Target], _T], target: Target) -> Callable[[Session], _T]:
