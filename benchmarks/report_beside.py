@@ -144,8 +144,13 @@ def _settings(run: Results) -> dict[str, str]:
 
 
 def _flat(value: Mapping[str, Any], before: str) -> Iterator[tuple[str, str]]:
+    """What is not given is left out, and a network's choices are one value."""
     for key, inner in value.items():
-        if isinstance(inner, Mapping):
+        if inner in (None, {}, []):
+            continue
+        if key == "choices":
+            yield f"{before}{key}", ", ".join(f"{name} {chosen}" for name, chosen in inner.items())
+        elif isinstance(inner, Mapping):
             yield from _flat(inner, f"{before}{key}.")
         else:
             yield f"{before}{key}", str(inner)

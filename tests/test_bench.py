@@ -72,4 +72,4 @@ def test_several_files_are_interleaved_on_one_board(store: Store, tmp_path: Path
     assert [profile.model for profile in found] == ["a", "b"]  # type: ignore[union-attr]
     assert len({profile.target.device for profile in found}) == 1  # type: ignore[union-attr]
     reasons = {profile.missing["operators"] for profile in found}  # type: ignore[union-attr]
-    assert reasons == {"engine null does not say how long each operator takes"}
+    assert reasons == {"the null device does not know the operation operators"}

@@ -182,6 +182,7 @@ def test_what_to_ship_is_the_best_that_keeps_the_limits_when_measured_again(tmp_
         ["energy per inference on local", "not measured: there is no profile", ""],
     ]
     text = own_words(html.unescape(page(results, unassessed(results, "no model here"))))
+    text = text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.index(found.lead) < text.index('id="front"')
     assert 'href="front/1.onnx"' in text and "this run has no such times" in text
 
@@ -218,8 +219,8 @@ def test_the_layers_of_the_pick_come_first_with_their_shares_or_the_reason(tmp_p
     pick, *others = sorted(results.front, key=lambda index: -results.figures(index)["val_accuracy"])
     confirmed = read_confirmed(results)
     found = networks(results, pick, confirmed)
-    assert [one.title for one in found][:2] == [f"Trial {pick}", f"Trial {others[0]}"]
-    assert "Trial 0, the incumbent" in [one.title for one in found]
+    assert pick == 0
+    assert [one.title for one in found] == ["Trial 0, the incumbent", *(f"Trial {index}" for index in others)]
     (table,) = found[0].tables
     assert table.caption == "On local: 3 operators; Conv 90 %, Gemm 10 %"
     assert table.heads == ["layer", "operator", "time, µs", "share of the time"]
