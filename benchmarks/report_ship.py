@@ -12,7 +12,7 @@ from benchmarks.report_words import bound, compared, label, plural, scaled, supe
 from nas import pareto
 from nas.generators import Objective
 from nas.journal import Trial
-from nas.quality import INTERVAL_95
+from nas.quality import INTERVAL_95, modelled
 from nas.results import Results, pick
 from profiles.records import METERED, Profile
 
@@ -113,7 +113,7 @@ def _table(results: Results, trial: Trial, profiles: Profiles) -> Table:
 
 def _metrics(results: Results, figures: Mapping[str, float]) -> list[str]:
     """In the order of the rows. Those of ``ALWAYS`` also where they were not measured."""
-    named = [one.name for one in (*results.objectives, *results.limits)]
+    named = modelled(results)
     tests = [_test_of(name) for name in named if name.startswith("val_")]
     static = [name for name in named if "@" not in name]
     found = [name for test in tests for name in (test, f"{test}_shipped")] + static + list(_SIZES)
