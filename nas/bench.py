@@ -20,7 +20,7 @@ from devices.measure import Job, Plan
 from devices.scheduler import Outcome, Policy, Work
 from devices.session import OnEvent, Session, connect
 from nas.export import INPUT, OUTPUT
-from profiles.errors import HwnasError
+from profiles.errors import HwnasError, UnavailableError
 from profiles.records import Profile, Target
 from profiles.store import Store
 
@@ -147,7 +147,7 @@ class Bench:
         """
         rows = zip(onnx, models, precisions or [None] * len(onnx), strict=True)
         jobs = [_job(path, model, precision) for path, model, precision in rows]
-        return self._measured({name: jobs}, Plan(processes=processes), finish=_with_operators)[name]
+        return self._measured({name: jobs}, Plan(processes=processes), operators=True)[name]
 
     def outputs(self, onnx: Path, name: str, x: npt.NDArray[Any], precision: str | None = None) -> npt.NDArray[Any]:
         """What the target answers to ``x`` (n, *input_shape): its first output (n, ...)."""
@@ -174,7 +174,7 @@ class Bench:
         return reference.reference_ms(session, target, self._store)
 
     def _measured(
-        self, jobs: Mapping[str, Sequence[Job]], plan: Plan, finish: everywhere.Finish | None = None
+        self, jobs: Mapping[str, Sequence[Job]], plan: Plan, *, operators: bool = False
     ) -> dict[str, list[Profile | HwnasError]]:
         """Target -> one profile or error for each of its jobs; of several boards the worst, or the first error."""
 
@@ -183,10 +183,7 @@ class Bench:
             here = [self._prepared(session, job, target) for job in jobs[target.name]]
             metered = dataclasses.replace(plan, meter=self._meter(target))
             results = measure.profile_all(session, here, target, reference_ms=reference_ms, plan=metered)
-            return [
-                finish(session, job, one) if finish and isinstance(one, Profile) else one
-                for job, one in zip(here, results, strict=True)
-            ]
+            return _with_operators(session, here, results) if operators else results
 
         chosen: dict[str, list[Profile | HwnasError]] = {}
         for name, boards in self._run(list(jobs), measured).items():
@@ -229,13 +226,25 @@ def _job(onnx: Path, model: str, precision: str | None) -> Job:
     return Job(model=onnx, name=model, precision=precision, program=program if program.exists() else None)
 
 
-def _with_operators(session: Session, job: Job, profile: Profile) -> Profile:
-    """The other figures stand, whatever becomes of this pass."""
-    try:
-        found = dataclasses.replace(profile, operators=extras.operators(session, job, profile.target))
-    except HwnasError as error:
-        found = dataclasses.replace(profile, missing=profile.missing | {"operators": str(error)})
-    return dataclasses.replace(found, **extras.fallback_time(found))
+def _with_operators(
+    session: Session, jobs: Sequence[Job], results: Sequence[Profile | HwnasError]
+) -> list[Profile | HwnasError]:
+    """The other figures stand, whatever becomes of this pass. An engine that cannot say is asked once."""
+    found: list[Profile | HwnasError] = []
+    unable: UnavailableError | None = None
+    for job, one in zip(jobs, results, strict=True):
+        if isinstance(one, HwnasError):
+            found.append(one)
+            continue
+        try:
+            if unable is not None:
+                raise unable
+            timed = dataclasses.replace(one, operators=extras.operators(session, job, one.target))
+        except HwnasError as error:
+            unable = error if isinstance(error, UnavailableError) else None
+            timed = dataclasses.replace(one, missing=one.missing | {"operators": str(error)})
+        found.append(dataclasses.replace(timed, **extras.fallback_time(timed)))
+    return found
 
 
 def _on_board(call: Callable[[Session, Target], _T], target: Target) -> Callable[[Session], _T]:

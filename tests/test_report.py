@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from report_example import (
     write_example,
 )
 
+from benchmarks.cli import main
 from benchmarks.report import page, read_confirmed, write
 from benchmarks.report_beside import beside
 from benchmarks.report_network import networks
@@ -28,7 +30,6 @@ from benchmarks.report_tables import Table
 from nas.ax_view import NAME as AX_VIEW
 from nas.quality import unassessed
 from nas.results import Results, read_results
-from profiles.errors import InputError
 
 SIZE_ALONE = STUDY.replace('metric = "val_accuracy"\ngoal = "max"\nthreshold = 0.90', 'metric = "params"\ngoal = "min"')
 SIZE_ALONE = SIZE_ALONE.replace('[[objective]]\nmetric = "latency_ms@local"\ngoal = "min"\n', "")
@@ -100,7 +101,9 @@ def test_a_second_run_stands_beside_the_first(tmp_path: Path) -> None:
     assert [figure.id for figure in compared.figures] == ["beside-val-accuracy-latency-ms-local", "beside-hypervolume"]
 
 
-def test_two_runs_are_compared_by_the_objectives_that_they_share(tmp_path: Path) -> None:
+def test_two_runs_are_compared_by_the_objectives_that_they_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, study in (("both", STUDY), ("one", ONE_OBJECTIVE), ("size", SIZE_ALONE)):
         example = Example(tmp_path / name, study)
         example.start()
@@ -120,13 +123,13 @@ def test_two_runs_are_compared_by_the_objectives_that_they_share(tmp_path: Path)
     ]
     assert found.differences is not None
     assert cells(found.differences) == [["objective", "max val_accuracy, min latency_ms@local", "max val_accuracy"]]
-    with pytest.raises(InputError) as caught:
-        write(tmp_path / "both", tmp_path / "size")
-    assert not (tmp_path / "both" / "report.html").exists()
-    assert str(caught.value) == (
-        f"{tmp_path / 'size'}: given min params; accepted: a run with an objective of {tmp_path / 'both'}: "
-        "max val_accuracy, min latency_ms@local"
-    )
+
+    monkeypatch.setattr(sys, "argv", ["hwnas", "report", str(tmp_path / "both"), str(tmp_path / "size")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and not (tmp_path / "both" / "report.html").exists()
+    accepted = f"a run with an objective of {tmp_path / 'both'}: max val_accuracy, min latency_ms@local"
+    assert capsys.readouterr().err == f"hwnas: {tmp_path / 'size'}: given min params; accepted: {accepted}\n"
 
 
 def test_what_to_ship_is_the_best_that_keeps_the_limits_when_measured_again(tmp_path: Path) -> None:
