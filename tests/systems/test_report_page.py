@@ -220,10 +220,9 @@ def test_the_page_of_two_searches(browser: Browser, tmp_path: Path) -> None:
 def test_numbers_sort_as_numbers_and_what_was_not_measured_comes_last(browser: Browser, example: Path) -> None:
     browser.open(example, width=1200)
     browser.evaluate("document.querySelector('details').open = true")
-    button = "[...document.querySelectorAll('details button')].find((one) => one.textContent.startsWith('validation'))"
-    column = (
-        f"[...document.querySelectorAll('details tbody tr')].map((row) => row.cells[{button}.closest('th').cellIndex]"
-    )
+    table = "document.querySelector('#front ~ details table')"
+    button = f"[...{table}.querySelectorAll('button')].find((one) => one.textContent.startsWith('validation'))"
+    column = f"[...{table}.tBodies[0].rows].map((row) => row.cells[{button}.closest('th').cellIndex]"
     for sign in (1, -1):
         browser.evaluate(f"{button}.click()")
         cells = list(browser.evaluate(f"{column}.textContent.trim())"))
