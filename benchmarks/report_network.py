@@ -62,18 +62,20 @@ def _table(target: str, profile: Profile) -> Table:
     shown = [one for one in profile.operators if one["share"] >= least]
     small = [one for one in profile.operators if one["share"] < least]
     several = len({one["provider"] for one in profile.operators}) > 1
-    rows = [_row(code(one["name"]), text(one["operator"]), one, several) for one in shown]
+    longest = max(one["share"] for one in profile.operators) or 1.0
+    rows = [_row(code(one["name"]), text(one["operator"]), one, longest, several) for one in shown]
     if small:
         total = {key: sum(one[key] for one in small) for key in ("time_ms", "share")} | {"provider": ""}
         less = f"{plural(len(small), 'other')}, each below {100 * _LEAST:g} %"
-        rows.append(_row(text(less), text(""), total, several))
+        rows.append(_row(text(less), text(""), total, longest, several))
     heads = ["layer", "operator", *(["ran on"] if several else []), "time, µs", "share of the time"]
     caption = f"On {target}: {plural(len(profile.operators), 'operator')}; {_kinds(profile.operators)}"
     return Table(caption=caption, heads=heads, rows=rows)
 
 
-def _row(name: Cell, kind: Cell, one: dict[str, Any], several: bool) -> list[Cell]:
-    share = Cell(text=f"{100 * one['share']:.1f} %", share=one["share"], number=True)
+def _row(name: Cell, kind: Cell, one: dict[str, Any], longest: float, several: bool) -> list[Cell]:
+    """The bar is drawn against the layer with the share ``longest``."""
+    share = Cell(text=f"{100 * one['share']:.1f} %", share=min(1.0, one["share"] / longest), number=True)
     return [name, kind, *([text(one["provider"])] if several else []), number(_microseconds(one["time_ms"])), share]
 
 
