@@ -63,14 +63,17 @@ def pareto(
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a search, finished or not.")],
-    beside: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="A second run of the same study, such as random search.")
+    other: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="OTHER", help="A run to compare it with on the same page, by the objectives they share."
+        ),
     ] = None,
 ) -> None:
     """Write RUN/report.html, one self-contained page, and Ax's JSON: hwnas report runs/digits"""
     from benchmarks.report import write
 
-    print(write(run, beside))
+    print(write(run, other))
 
 
 def _bounds(option: str, pairs: list[str] | None) -> dict[str, float]:

@@ -6,7 +6,7 @@ What it shows comes from the run folder alone. How a page is made: ``benchmarks.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from benchmarks import report_answer as answer
 from benchmarks import report_conditions as conditions
 from benchmarks import report_figures as figures
 from benchmarks import report_front as front
+from benchmarks import report_network as network
+from benchmarks import report_ship as ship
 from benchmarks import report_tables as tables
 from benchmarks.report_beside import Beside, beside
 from benchmarks.report_plot import Point
 from benchmarks.report_words import label
 from nas import ax_view
+from nas.folder import TrialFolder
 from nas.journal import Trial
 from nas.lifeline import die_with_parent
 from nas.quality import Fit
@@ -36,7 +39,7 @@ def write(run: Path, other: Path | None = None) -> Path:
 
     At any time of a search: also before its first trial has ended, and while it runs. About 10 s, nearly all of it for
     Ax's import. ``other``: a run folder to stand beside it. Raises InputError where one is no run folder, or where they
-    were not searched for the same.
+    have no objective in common.
     """
     results = read_results(run)
     second = None if other is None else beside(results, read_results(other))
@@ -52,11 +55,16 @@ def page(results: Results, fits: Sequence[Fit], second: Beside | None = None) ->
 
 def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
     """What the template names, section by section."""
-    profiles = read_profiles(results)
+    profiles, confirmed = read_profiles(results), read_confirmed(results)
+    latest = {target: profiles.get(target, {}) | confirmed.get(target, {}) for target in results.study.targets}
+    shipped = ship.ship(results, latest)
     spent = account_of(results)
     return {
         "study": results.study,
         "state": answer.state_of(results),
+        "ship": shipped,
+        "why_nothing": None if shipped else ship.why_nothing(results),
+        "networks": network.networks(results, shipped.trial if shipped else None, confirmed),
         "answer": answer.answer(results),
         "facts": answer.facts(results, spent),
         "goals": tables.goals(results),
@@ -82,10 +90,19 @@ def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
 
 def read_profiles(results: Results) -> dict[str, dict[int, Profile]]:
     """Target -> trial -> what was measured before its training; files that are absent or not whole are left out."""
+    return _read(results, TrialFolder.profile)
+
+
+def read_confirmed(results: Results) -> dict[str, dict[int, Profile]]:
+    """Likewise what was measured when the front was confirmed; {} for the run of an hwnas that did not keep it."""
+    return _read(results, TrialFolder.confirmed)
+
+
+def _read(results: Results, place: Callable[[TrialFolder, str], Path]) -> dict[str, dict[int, Profile]]:
     found: dict[str, dict[int, Profile]] = {}
     for target in results.study.targets:
         for trial in results.trials:
-            value = files.read_json(results.folder.trial(trial.index).profile(target))
+            value = files.read_json(place(results.folder.trial(trial.index), target))
             if value is None:
                 continue
             try:

@@ -1,4 +1,4 @@
-"""The head of the report: what came out, before anything else."""
+"""The state of the search, and its front in words and a few figures."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from benchmarks.report_plot import (
     place,
     trial_colours,
 )
-from benchmarks.report_words import comparative, label, scaled, titled, with_unit
+from benchmarks.report_words import bound, comparative, label, scaled, titled, with_unit
 from nas import pareto
 from nas.generators import Limit, Objective
 from nas.journal import BASELINE, Trial
@@ -169,12 +169,9 @@ def _limit_lines(limits: Sequence[Limit], x: str, y: str, spans: Spans) -> list[
         at = [scaled(limit.name, limit.bound)] * 2
         other = y if limit.name == x else x
         along = [scaled(other, end) for end in _widened(spans[other])]
-        name = f"limit: {label(limit.name)} {_SIGNS[limit.op]} {with_unit(limit.name, limit.bound)}"
+        name = f"limit: {bound(limit)}"
         drawn.append(lines(name, *((at, along) if limit.name == x else (along, at)), "var(--warm)", dash="dash"))
     return drawn
-
-
-_SIGNS = {"<=": "≤", ">=": "≥"}
 
 
 def _edge(trials: Sequence[Trial], horizontal: Objective, vertical: Objective, spans: Spans, *, whole: bool) -> Trace:

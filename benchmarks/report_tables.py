@@ -80,10 +80,15 @@ def parameters(results: Results) -> Table:
     )
 
 
+def best_first(results: Results) -> list[int]:
+    """The front, best in the first objective first."""
+    first = results.objectives[0]
+    return sorted(results.front, key=lambda i: results.figures(i)[first.name], reverse=first.goal == "max")
+
+
 def front(results: Results) -> Table:
     """Best in the first objective first; the incumbent last, where it is not on the front itself."""
-    first = results.objectives[0]
-    order = sorted(results.front, key=lambda i: results.figures(i)[first.name], reverse=first.goal == "max")
+    order = best_first(results)
     trials = {trial.index: trial for trial in results.trials}
     incumbent = results.baseline
     named = [o.name for o in results.objectives] + [limit.name for limit in results.limits]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from benchmarks.tables import figure
-from nas.generators import Objective
+from nas.generators import Limit, Objective
 
 _LABELS = {
     "latency_ms": "latency",
@@ -33,6 +33,7 @@ _COMPARED = {
     "power_w": ("less power", "more power"),
     "peak_memory_mb": ("less memory", "more memory"),
 }
+_SIGNS = {"<=": "≤", ">=": "≥"}
 _PER_CENT = re.compile(r"(\d) %")
 _SPLITS = {"val": "validation", "train": "training", "test": "test"}
 
@@ -81,6 +82,11 @@ def told(metric: str, value: float | None, error: float | None = None) -> str:
 
 def with_unit(metric: str, value: float) -> str:
     return " ".join(part for part in (told(metric, value), unit(metric)) if part)
+
+
+def bound(limit: Limit) -> str:
+    """'latency on local ≤ 0.44 ms'."""
+    return f"{label(limit.name)} {_SIGNS[limit.op]} {with_unit(limit.name, limit.bound)}"
 
 
 def compared(before: Mapping[str, float], after: Mapping[str, float], objectives: Sequence[Objective]) -> list[str]:

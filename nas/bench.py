@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from devices import everywhere, measure, metering, onnxfile, reference, scheduler
+from devices import everywhere, extras, measure, metering, onnxfile, reference, scheduler
 from devices.artifact import prepare
 from devices.convert import Samples
 from devices.engines import PROGRAM
@@ -20,7 +20,7 @@ from devices.measure import Job, Plan
 from devices.scheduler import Outcome, Policy, Work
 from devices.session import OnEvent, Session, connect
 from nas.export import INPUT, OUTPUT
-from profiles.errors import HwnasError
+from profiles.errors import HwnasError, UnavailableError
 from profiles.records import Profile, Target
 from profiles.store import Store
 
@@ -141,10 +141,13 @@ class Bench:
         processes: int,
         precisions: Sequence[str | None] | None = None,
     ) -> list[Profile | HwnasError]:
-        """Several files, their processes in random order; the error of one that cannot be measured in its place."""
+        """Several files, their processes in random order; the error of one that cannot be measured in its place.
+
+        Each with the time of its ``operators``, from a pass of its own, or why there is none.
+        """
         rows = zip(onnx, models, precisions or [None] * len(onnx), strict=True)
         jobs = [_job(path, model, precision) for path, model, precision in rows]
-        return self._measured({name: jobs}, Plan(processes=processes))[name]
+        return self._measured({name: jobs}, Plan(processes=processes), operators=True)[name]
 
     def outputs(self, onnx: Path, name: str, x: npt.NDArray[Any], precision: str | None = None) -> npt.NDArray[Any]:
         """What the target answers to ``x`` (n, *input_shape): its first output (n, ...)."""
@@ -170,14 +173,17 @@ class Bench:
     def _reference_ms(self, session: Session, target: Target) -> float:
         return reference.reference_ms(session, target, self._store)
 
-    def _measured(self, jobs: Mapping[str, Sequence[Job]], plan: Plan) -> dict[str, list[Profile | HwnasError]]:
+    def _measured(
+        self, jobs: Mapping[str, Sequence[Job]], plan: Plan, *, operators: bool = False
+    ) -> dict[str, list[Profile | HwnasError]]:
         """Target -> one profile or error for each of its jobs; of several boards the worst, or the first error."""
 
         def measured(session: Session, target: Target) -> list[Profile | HwnasError]:
             reference_ms = self._reference_ms(session, target)
             here = [self._prepared(session, job, target) for job in jobs[target.name]]
             metered = dataclasses.replace(plan, meter=self._meter(target))
-            return measure.profile_all(session, here, target, reference_ms=reference_ms, plan=metered)
+            results = measure.profile_all(session, here, target, reference_ms=reference_ms, plan=metered)
+            return _with_operators(session, here, results) if operators else results
 
         chosen: dict[str, list[Profile | HwnasError]] = {}
         for name, boards in self._run(list(jobs), measured).items():
@@ -218,6 +224,27 @@ class Bench:
 def _job(onnx: Path, model: str, precision: str | None) -> Job:
     program = onnx.with_suffix(PROGRAM)
     return Job(model=onnx, name=model, precision=precision, program=program if program.exists() else None)
+
+
+def _with_operators(
+    session: Session, jobs: Sequence[Job], results: Sequence[Profile | HwnasError]
+) -> list[Profile | HwnasError]:
+    """The other figures stand, whatever becomes of this pass. An engine that cannot say is asked once."""
+    found: list[Profile | HwnasError] = []
+    unable: UnavailableError | None = None
+    for job, one in zip(jobs, results, strict=True):
+        if isinstance(one, HwnasError):
+            found.append(one)
+            continue
+        try:
+            if unable is not None:
+                raise unable
+            timed = dataclasses.replace(one, operators=extras.operators(session, job, one.target))
+        except HwnasError as error:
+            unable = error if isinstance(error, UnavailableError) else None
+            timed = dataclasses.replace(one, missing=one.missing | {"operators": str(error)})
+        found.append(dataclasses.replace(timed, **extras.fallback_time(timed)))
+    return found
 
 
 def _on_board(call: Callable[[Session, Target], _T], target: Target) -> Callable[[Session], _T]:

@@ -2,7 +2,8 @@
 again, interleaved with each other.
 
 The best of many noisy values is partly the luckiest. So each member's accuracy is taken again from fresh trainings, on
-the test split that the search never saw, and its latency from processes that alternate between the members.
+the test split that the search never saw, and its latency from processes that alternate between the members. Beside it
+stands how the time is spread over the operators of the file that ships.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from nas.folder import RunFolder
 from nas.jobs import Jobs, Key
 from nas.journal import Journal, Trial
 from nas.steps import Candidates, target_metrics
+from profiles import files
 from profiles.errors import HwnasError
 
 _TICK_S = 0.1
@@ -95,15 +97,16 @@ def _measure_again(
 ) -> dict[int, tuple[dict[str, float], dict[str, float]]]:
     """Index -> metrics and standard errors of the shipped files, over all targets. Nothing else of ours runs now."""
     values: dict[int, tuple[dict[str, float], dict[str, float]]] = {trial.index: ({}, {}) for trial in trials}
-    files = [folder.trial(trial.index).fp32 for trial in trials]
+    onnx = [folder.trial(trial.index).fp32 for trial in trials]
     names = [f"{candidates.study.name}/{trial.index}" for trial in trials]
     precisions = [candidates.precision(trial) for trial in trials]
     for target in candidates.study.targets:
         processes = candidates.study.confirm.processes
-        profiles = candidates.bench.interleaved(files, target, names, processes, precisions)
+        profiles = candidates.bench.interleaved(onnx, target, names, processes, precisions)
         for trial, profile in zip(trials, profiles, strict=True):
             if isinstance(profile, HwnasError):
                 continue  # the figures of the search stand
+            files.write_json(folder.trial(trial.index).confirmed(target), profile.to_dict(raw=False))
             metrics, sems = target_metrics(profile)
             values[trial.index][0].update(metrics)
             values[trial.index][1].update(sems)

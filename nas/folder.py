@@ -105,6 +105,10 @@ class TrialFolder:
     def profile(self, target: str) -> Path:
         return self.path / f"profile-{target}.json"
 
+    def confirmed(self, target: str) -> Path:
+        """The profile of the file that ships, without raw times; those are in the store."""
+        return self.path / f"confirmed-{target}.json"
+
     def confirm(self, seed: int) -> Path:
         return self.path / f"confirm-{seed}"
 

@@ -55,6 +55,13 @@ FINGERPRINT = {
 }  # fmt: skip
 
 
+OPERATORS = (
+    {"name": "node_conv2d", "operator": "Conv", "provider": "cpu", "time_ms": 0.06, "share": 0.6},
+    {"name": "node_conv2d_1", "operator": "Conv", "provider": "cpu", "time_ms": 0.03, "share": 0.3},
+    {"name": "node_linear", "operator": "Gemm", "provider": "cpu", "time_ms": 0.01, "share": 0.1},
+)
+
+
 class Example:
     """A run folder that grows by one event after the other, as that of a running search does."""
 
@@ -131,11 +138,18 @@ class Example:
             self.train(index)
 
     def confirm(self) -> None:
-        for index in self.results().front:
+        results = self.results()
+        incumbent = [] if results.baseline is None else [results.baseline.index]
+        for index in dict.fromkeys([*results.front, *incumbent]):
             trial = self.journal.trials[index]
             test = trial.metrics["val_accuracy"] - 0.004
             metrics = {"test_accuracy_shipped": test, "test_accuracy": test - 0.002, "test_accuracy_sd": 0.0031}
-            metrics["latency_ms@local"] = trial.metrics["latency_ms@local"] * float(self._random.normal(1, 0.005))
+            latency_ms = trial.metrics["latency_ms@local"] * float(self._random.normal(1, 0.005))
+            metrics["latency_ms@local"] = latency_ms
+            interval = (latency_ms - 0.0016, latency_ms + 0.0016)
+            model, random = f"{self.study.name}/{index}", np.random.default_rng(index)
+            profile = profile_of(model, latency_ms, random, operators=OPERATORS, latency_ms_ci95=interval)
+            write_json(self.folder.trial(index).confirmed("local"), profile.to_dict(raw=False))
             self.journal.append("confirmed", index, metrics=metrics, sems={"latency_ms@local": 0.0007}, reason=None)
 
     def end(self, reason: str | None = "the budget is used up") -> None:

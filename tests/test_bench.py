@@ -71,3 +71,5 @@ def test_several_files_are_interleaved_on_one_board(store: Store, tmp_path: Path
         found = bench.interleaved([MODEL, MODEL], "any", ["a", "b"], processes=2)
     assert [profile.model for profile in found] == ["a", "b"]  # type: ignore[union-attr]
     assert len({profile.target.device for profile in found}) == 1  # type: ignore[union-attr]
+    reasons = {profile.missing["operators"] for profile in found}  # type: ignore[union-attr]
+    assert reasons == {"the null device does not know the operation operators"}

@@ -117,6 +117,9 @@ def test_a_search_ends_with_a_front_and_its_files(finished: tuple[Path, subproce
     assert "hidden_size_1" in trials[0] and (run / "study.toml").is_file()
     for index in (member["trial"] for member in front):
         assert f"front/{index}.onnx" in (run / "report.html").read_text()
+        confirmed = json.loads((run / "trials" / str(index) / "confirmed-local.json").read_text())
+        assert "Gemm" in {one["operator"] for one in confirmed["operators"]}
+        assert sum(one["share"] for one in confirmed["operators"]) == pytest.approx(1.0)
     assert (run / "ax_experiment.json").is_file() and "ax_experiment.json" in ran.stderr.splitlines()[-1]
 
 

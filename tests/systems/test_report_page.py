@@ -171,9 +171,9 @@ def test_the_page_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
 
 def test_everything_can_be_reached_and_used_by_keyboard(browser: Browser, example: Path) -> None:
     browser.open(example, width=1200)
-    seen = [focused(browser) for _ in range(12) if browser.press(*TAB) is None]
+    seen = [focused(browser) for _ in range(13) if browser.press(*TAB) is None]
     assert seen[0] == "Skip to the results"
-    assert "The front" in seen and "Where the time went" in seen
+    assert "What to ship" in seen and "The front" in seen and "Where the time went" in seen
     browser.evaluate("document.querySelector('#front ~ .scroll button').focus()")
     assert focused(browser) == "trial"
 
@@ -193,13 +193,36 @@ def test_everything_can_be_reached_and_used_by_keyboard(browser: Browser, exampl
     assert browser.complaints == []
 
 
+@pytest.mark.parametrize("width", [1200, 400])
+def test_what_to_ship_is_seen_first_and_whole(browser: Browser, example: Path, width: int) -> None:
+    browser.open(example, width=width)
+    place = "document.querySelector('[aria-labelledby=ship]')"
+    top, bottom = (browser.evaluate(f"{place}.getBoundingClientRect().{edge}") for edge in ("top", "bottom"))
+    assert top < 350 and bottom - top < 1000
+    widths = [browser.evaluate(f"{place}.querySelector('.scroll').{name}Width") for name in ("scroll", "client")]
+    assert widths[0] <= widths[1]  # nothing is cut off
+    file = str(browser.evaluate(f"{place}.querySelector('a').getAttribute('href')"))
+    assert (example.parent / file).is_file()
+    assert browser.evaluate(f"{place}.querySelector('.copy').textContent") == str(example.parent / file)
+    assert browser.evaluate("document.querySelector('#network ~ details').open")
+    bars = "[...document.querySelectorAll('#network ~ details[open] .bar span')].map((bar) => bar.offsetWidth > 0)"
+    assert browser.evaluate(bars) == [True] * 3
+
+
+def test_the_page_of_two_searches(browser: Browser, tmp_path: Path) -> None:
+    write_example(tmp_path / "ours")
+    write_example(tmp_path / "theirs", THREE_OBJECTIVES)
+    look_at(browser, write(tmp_path / "ours", tmp_path / "theirs"))
+    drawn = "document.querySelectorAll('[aria-labelledby=beside] .main-svg').length > 0"
+    assert browser.evaluate(drawn)
+
+
 def test_numbers_sort_as_numbers_and_what_was_not_measured_comes_last(browser: Browser, example: Path) -> None:
     browser.open(example, width=1200)
     browser.evaluate("document.querySelector('details').open = true")
-    button = "[...document.querySelectorAll('details button')].find((one) => one.textContent.startsWith('validation'))"
-    column = (
-        f"[...document.querySelectorAll('details tbody tr')].map((row) => row.cells[{button}.closest('th').cellIndex]"
-    )
+    table = "document.querySelector('#front ~ details table')"
+    button = f"[...{table}.querySelectorAll('button')].find((one) => one.textContent.startsWith('validation'))"
+    column = f"[...{table}.tBodies[0].rows].map((row) => row.cells[{button}.closest('th').cellIndex]"
     for sign in (1, -1):
         browser.evaluate(f"{button}.click()")
         cells = list(browser.evaluate(f"{column}.textContent.trim())"))
@@ -213,7 +236,8 @@ def test_the_picture_of_the_readme(browser: Browser, request: pytest.FixtureRequ
     shown = os.environ.get("HWNAS_REPORT") or request.getfixturevalue("searched")
     browser.open(Path(shown), width=1100)
     folder.mkdir(parents=True, exist_ok=True)
-    browser.screenshot(folder / "report.png", height=1400)
+    bottom = browser.evaluate("document.querySelector('figure').getBoundingClientRect().bottom + scrollY")
+    browser.screenshot(folder / "report.png", height=round(bottom))
     assert 20_000 < (folder / "report.png").stat().st_size < 300_000
 
 
