@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import cli_history, cli_nightly
+from benchmarks import cli_history, cli_nightly, cli_predict
 from benchmarks.cli_options import Fleet, Html, Json, Set, StoreUrl, overrides_of, pair_of
 from profiles.errors import HwnasError, InputError
 from profiles.urls import shown
@@ -287,6 +287,7 @@ def report(
     print(write(run, beside))
 
 
+app.command()(cli_predict.predict)
 app.command()(cli_nightly.nightly)
 app.add_typer(cli_nightly.baseline, name="baseline")
 app.command()(cli_history.history)

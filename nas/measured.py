@@ -1,0 +1,151 @@
+"""What searches of one space have measured on a target: networks, and a metric of each.
+
+A target that the searches did not have counts too, where their files were profiled on it later and kept in a store:
+``hwnas profile runs/digits/trials/*/untrained.onnx --target pi5``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from devices import onnxfile
+from nas import onnx_graph
+from nas.cost_models import Network
+from nas.data import load
+from nas.graph import TracingError
+from nas.journal import Trial
+from nas.networks import operations_of
+from nas.precision import PRECISION
+from nas.results import Results, read_results
+from nas.spaces import SearchSpace, find_space
+from profiles.errors import HwnasError, InputError, MeasurementError, TrialError
+from profiles.records import METRICS
+from profiles.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """``value``: in the metric's unit, above 0. ``file``: the network as it was exported."""
+
+    choices: dict[str, Any]
+    file: Path
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """``space``, ``input_shape`` and ``outputs``: what the networks are built from and for; ``searched_precision``:
+    whether that is one of the choices."""
+
+    space: SearchSpace
+    input_shape: tuple[int, ...]
+    outputs: int
+    searched_precision: bool
+    measured: list[Measured]
+
+    def network(self, choices: Mapping[str, Any]) -> Network:
+        """Of a candidate. Raises InputError on unfit choices, TrialError where it cannot be built or traced."""
+        try:
+            operations = operations_of(self.space, choices, self.input_shape, self.outputs)
+        except TracingError as error:
+            raise TrialError(f"its operations cannot be read: {error}") from error
+        found = Network.of(operations)
+        return found.of_kind(str(choices[PRECISION])) if self.searched_precision else found
+
+    def file(self, path: Path) -> Network:
+        """Of an ONNX file. Raises InputError, TrialError."""
+        if self.searched_precision:
+            raise InputError(
+                f"{path}: given a file, and the searches chose the precision too; accepted: a CSV file with a column "
+                f"{PRECISION}"
+            )
+        try:
+            return Network.of(onnx_graph.read(path))
+        except TracingError as error:
+            raise TrialError(f"{path}: its operations cannot be read: {error}") from error
+
+
+def read_known(runs: Sequence[Path], metric: str, target: str, store: Store | None = None) -> Known:
+    """From run folders, and from the profiles of their files in ``store``. A network that was measured more than once
+    counts once, with the median. Values that are not above 0 have no logarithm and are left out.
+
+    Raises InputError where there is no such run or metric, or the runs are not of one space and shape of data;
+    MeasurementError where nothing was measured.
+    """
+    if metric not in METRICS:
+        raise InputError.of("predict", "metric", metric, ", ".join(METRICS))
+    if not runs:
+        raise InputError("predict: given no run; accepted: --run with the folder of a search, once or more")
+    found = [read_results(run) for run in runs]
+    shapes = [_shape(results) for results in found]
+    for run, results, shape in zip(runs, found, shapes, strict=True):
+        if (results.study.full_space, shape) != (found[0].study.full_space, shapes[0]):
+            raise InputError(
+                f"{run}: given {_told(results, shape)}; accepted: {_told(found[0], shapes[0])}, as in {runs[0]}"
+            )
+    in_store = _profiled(store, metric, target)
+    values: dict[str, list[float]] = {}
+    first: dict[str, tuple[Trial, Path]] = {}
+    for results in found:
+        for trial in results.of_space:
+            file = results.folder.trial(trial.index).untrained
+            there = [value for value in _values(results, trial, f"{metric}@{target}", in_store) if value > 0]
+            values.setdefault(trial.digest, []).extend(there)
+            first.setdefault(trial.digest, (trial, file))
+    measured = [
+        Measured(choices=trial.choices, file=file, value=float(np.median(values[digest])))
+        for digest, (trial, file) in first.items()
+        if values[digest]
+    ]
+    if not measured:
+        there = sorted({name for results in found for trial in results.trials for name in trial.metrics if "@" in name})
+        raise MeasurementError(
+            f"no network of {', '.join(map(str, runs))} has a figure of {metric}@{target}; there are: "
+            f"{', '.join(there) or 'none'}"
+        )
+    (input_shape, outputs), study = shapes[0], found[0].study
+    return Known(
+        space=find_space(study.full_space),
+        input_shape=input_shape,
+        outputs=outputs,
+        searched_precision=study.quantise is not None,
+        measured=measured,
+    )
+
+
+def _values(results: Results, trial: Trial, name: str, in_store: Mapping[str, list[float]]) -> Iterator[float]:
+    figures = results.figures(trial.index)
+    if name in figures:
+        yield figures[name]
+    folder = results.folder.trial(trial.index)
+    for file in (folder.untrained, folder.trained) if in_store else ():
+        if file.is_file():
+            yield from in_store.get(onnxfile.digest(file), [])
+
+
+def _profiled(store: Store | None, metric: str, target: str) -> dict[str, list[float]]:
+    """Digest of a file -> figures of it."""
+    found: dict[str, list[float]] = {}
+    for profile in store.profiles(target=target, raw=False) if store is not None else []:
+        value, _ = profile.metric(metric)
+        if value is not None:
+            found.setdefault(profile.digest, []).append(float(value))
+    return found
+
+
+def _shape(results: Results) -> tuple[tuple[int, ...], int]:
+    data = results.study.data
+    try:
+        found = load(data.name, **data.options)
+    except HwnasError as error:
+        raise type(error)(f"{results.folder.study}: {error}") from error
+    return found.input_shape, found.outputs
+
+
+def _told(results: Results, shape: tuple[tuple[int, ...], int]) -> str:
+    return f"{results.study.full_space} for inputs of {' x '.join(map(str, shape[0]))} and {shape[1]} outputs"
