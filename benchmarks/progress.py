@@ -178,6 +178,7 @@ _DOING = {
     "started": "proposing",
     "proposed": "proposing",
     "measuring": "measuring trial {}",
+    "scouting": "measuring a candidate that is not trained",
     "profiled": "training",
     "training": "training",
     "confirming": "training the front again",

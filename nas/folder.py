@@ -52,6 +52,10 @@ class RunFolder:
     def trial(self, index: int) -> TrialFolder:
         return TrialFolder(self.path / "trials" / str(index))
 
+    def scout(self, digest: str) -> TrialFolder:
+        """Of a candidate that is measured and not trained; see ``nas.scouting``."""
+        return TrialFolder(self.path / "scouts" / digest[:16])
+
     def check_room(self, reason: str) -> None:
         """Raises UnavailableError where a step failed for ``reason`` and a full disk is behind it: its own, or none."""
         if any(os.strerror(number) in reason for number in _FULL) or shutil.disk_usage(self.path).free < _LEAST_FREE:

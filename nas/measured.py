@@ -1,4 +1,4 @@
-"""What searches of one space have measured on a target: networks, and a metric of each.
+"""What searches of one space have measured on a target: networks, scouted ones too, and a metric of each.
 
 A target that the searches did not have counts too, where their files were profiled on it later and kept in a store:
 ``hwnas profile runs/digits/trials/*/untrained.onnx --target pi5``.
@@ -17,11 +17,12 @@ from devices import onnxfile
 from nas import onnx_graph
 from nas.cost_models import Network
 from nas.data import load
+from nas.folder import TrialFolder
 from nas.graph import TracingError
-from nas.journal import Trial
 from nas.networks import operations_of
 from nas.precision import PRECISION
 from nas.results import Results, read_results
+from nas.scouting import scouts_of
 from nas.spaces import SearchSpace, find_space
 from profiles.errors import HwnasError, InputError, MeasurementError, TrialError
 from profiles.records import METRICS
@@ -90,16 +91,15 @@ def read_known(runs: Sequence[Path], metric: str, target: str, store: Store | No
             )
     in_store = _profiled(store, metric, target)
     values: dict[str, list[float]] = {}
-    first: dict[str, tuple[Trial, Path]] = {}
+    first: dict[str, _Seen] = {}
     for results in found:
-        for trial in results.of_space:
-            file = results.folder.trial(trial.index).untrained
-            there = [value for value in _values(results, trial, f"{metric}@{target}", in_store) if value > 0]
-            values.setdefault(trial.digest, []).extend(there)
-            first.setdefault(trial.digest, (trial, file))
+        for seen in _seen(results):
+            there = [value for value in _values(seen, f"{metric}@{target}", in_store) if value > 0]
+            values.setdefault(seen.digest, []).extend(there)
+            first.setdefault(seen.digest, seen)
     measured = [
-        Measured(choices=trial.choices, file=file, value=float(np.median(values[digest])))
-        for digest, (trial, file) in first.items()
+        Measured(choices=seen.choices, file=seen.folder.untrained, value=float(np.median(values[digest])))
+        for digest, seen in first.items()
         if values[digest]
     ]
     if not measured:
@@ -118,12 +118,31 @@ def read_known(runs: Sequence[Path], metric: str, target: str, store: Store | No
     )
 
 
-def _values(results: Results, trial: Trial, name: str, in_store: Mapping[str, list[float]]) -> Iterator[float]:
-    figures = results.figures(trial.index)
-    if name in figures:
-        yield figures[name]
-    folder = results.folder.trial(trial.index)
-    for file in (folder.untrained, folder.trained) if in_store else ():
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A trial, or a candidate that was scouted."""
+
+    choices: dict[str, Any]
+    digest: str
+    figures: Mapping[str, float]
+    folder: TrialFolder
+
+
+def _seen(results: Results) -> Iterator[_Seen]:
+    for trial in results.of_space:
+        folder, figures = results.folder.trial(trial.index), results.figures(trial.index)
+        yield _Seen(choices=trial.choices, digest=trial.digest, figures=figures, folder=folder)
+    proposed = {trial.digest for trial in results.trials}
+    for scout in scouts_of(results.events).values():
+        if scout.digest not in proposed:  # else the trial has its figures
+            folder = results.folder.scout(scout.digest)
+            yield _Seen(choices=scout.choices, digest=scout.digest, figures=scout.metrics, folder=folder)
+
+
+def _values(seen: _Seen, name: str, in_store: Mapping[str, list[float]]) -> Iterator[float]:
+    if name in seen.figures:
+        yield seen.figures[name]
+    for file in (seen.folder.untrained, seen.folder.trained) if in_store else ():
         if file.is_file():
             yield from in_store.get(onnxfile.digest(file), [])
 

@@ -1,7 +1,8 @@
 """Generators propose candidates. One file each; the file's name is the name in ``[search] generator``.
 
-A generator is a module with ``create(spec, seed) -> Generator``, and ``STARTS_ITSELF = True`` where it wants no
-random phase before it. What it need not care about, because
+A generator is a module with ``create(spec, seed) -> Generator``, ``STARTS_ITSELF = True`` where it wants no random
+phase before it, and ``SCOUTS = True`` where it learns from candidates that were measured and not trained: then it has
+``scout(seen) -> Choices | None`` as well, which chooses one, and is told of them. What it need not care about, because
 ``nas.generate.AskTell`` does: duplicates of proposals of others, the initial phase, falling back, resuming.
 """
 
@@ -56,11 +57,12 @@ class Observation:
     """``sems``: standard errors; a metric either has one in every observation or in none.
 
     ``status``: ``pending`` (being evaluated), ``done`` (metrics may be missing: a gated candidate has no accuracy),
-    ``failed`` (never to be proposed again, nothing learnt).
+    ``failed`` (never to be proposed again, nothing learnt), ``scouted`` (measured and not trained, or about to be: the
+    candidate stays to be proposed; told to generators with ``SCOUTS`` alone).
     """
 
     choices: Choices
-    status: Literal["pending", "done", "failed"]
+    status: Literal["pending", "done", "failed", "scouted"]
     values: Mapping[str, float] = field(default_factory=dict)
     sems: Mapping[str, float] = field(default_factory=dict)
 

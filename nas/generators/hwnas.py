@@ -29,6 +29,7 @@ from nas.spaces import canonical, find_space
 from profiles.records import digest_of
 
 STARTS_ITSELF = True
+SCOUTS = True
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -69,11 +70,23 @@ class _Hwnas:
             self._networks = Networks(spec.space, typical, spec.input_shape, spec.outputs or 10)
         self._features = self._networks.width if self._networks else 0
         self._observations: dict[str, Observation] = {}
+        self._scouted: dict[str, Observation] = {}
         self._models: dict[str, Belief] = {}
         self._base: _Candidates | None = None
 
     def observe(self, observation: Observation) -> None:
-        self._observations[digest_of(observation.choices)] = observation
+        known = self._scouted if observation.status == "scouted" else self._observations
+        known[digest_of(observation.choices)] = observation
+
+    def scout(self, seen: Seen) -> Choices | None:
+        """Of all that could be built, the one that is farthest from everything known."""
+        candidates = self._basis()
+        rows = np.flatnonzero(
+            [real and not seen(c) for c, real in zip(candidates.choices, candidates.real, strict=True)]
+        )
+        if not len(rows):
+            return None
+        return candidates.choices[rows[np.argmax(self._distance(candidates.x[rows], self._scouted))]]
 
     def propose(self, seen: Seen) -> Choices | None:
         done = [o for o in self._observations.values() if o.status == "done"]
@@ -96,9 +109,9 @@ class _Hwnas:
         chosen = new & (np.random.default_rng(self._seed).random(len(new)) < 0.5)
         return chosen if chosen.any() else new
 
-    def _distance(self, x: Array) -> Array:
-        """(n,): squared, from the nearest of what is known; choices and features weigh alike."""
-        known = self._described([o.choices for o in self._observations.values()]).x
+    def _distance(self, x: Array, scouted: Mapping[str, Observation] | None = None) -> Array:
+        """(n,): squared, from the nearest of what was proposed, or ``scouted``; choices and features weigh alike."""
+        known = self._described([o.choices for o in (self._observations | (scouted or {})).values()]).x
         choices = len(self._pool.owner)
         weights = np.ones(x.shape[1]) / np.sqrt(len(self._spec.parameters))
         weights[choices:] = 1.0 / np.sqrt(max(self._features, 1))
@@ -110,6 +123,8 @@ class _Hwnas:
             limit.name: "min" if limit.op == "<=" else "max" for limit in self._spec.limits
         }
         goals |= {objective.name: objective.goal for objective in self._spec.objectives}
+        ended = {digest_of(o.choices) for o in done}
+        done = [*(o for key, o in self._scouted.items() if key not in ended), *done]
         x = self._described([o.choices for o in done]).x
         for name, goal in goals.items():
             rows = [row for row, o in enumerate(done) if name in o.values]
@@ -165,7 +180,7 @@ class _Hwnas:
         best = [done[row].choices for row in front(rows, self._spec.objectives, self._spec.limits)]
         if len(best) > _CENTRES:
             best = [best[row] for row in np.random.default_rng(len(done)).permutation(len(best))[:_CENTRES]]
-        most = max(_WORK // len(self._observations), 1_000)
+        most = max(_WORK // (len(self._observations) + len(self._scouted)), 1_000)
         basis = _Candidates(basis.choices[:most], basis.keys[:most], basis.x[:most], basis.real[:most])
         return basis + self._described(self._pool.neighbours(best, len(self._observations)))
 
