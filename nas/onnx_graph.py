@@ -76,7 +76,7 @@ def _operations(model: ModelProto) -> list[Operation]:
         inputs = [made[name] for name in node.input if name in made]
         if not inputs:
             for name in node.output:
-                fixed[name] = _constant_shape(node)
+                fixed[name] = shapes.get(name) or _constant_shape(node)
                 if any(_is_zero(attribute.t) for attribute in node.attribute if attribute.name == "value"):
                     zeros.add(name)
             continue

@@ -27,6 +27,7 @@ COVERAGE = 0.9
 LEAST = 10  # measured networks: with fewer, no interval of that coverage has two ends
 _ONE_BY_ONE = 20  # up to so many, each is left out by itself
 _FOLDS = 10
+_ALIKE = 1e-6  # errors that differ by less
 _BEYOND = 2.0  # times what was measured is too far
 
 
@@ -75,7 +76,7 @@ class Predictor:
             for predict, fold in zip(without, self._folds, strict=True):
                 predicted[fold] = predict([networks[row] for row in fold])
             error = float(np.abs(predicted - logs).mean())
-            if error < least:
+            if error < least - _ALIKE:  # else the simpler one, which comes first
                 least, self._without, self._whole = error, without, fit(everyone)
                 self._residuals = np.abs(predicted - logs)
                 self.assessment = _assessed(name, np.exp(predicted), measured)

@@ -68,6 +68,7 @@ def run_study(
         data = load(study.data.name, **study.data.options)
         checks.metrics(study, data)
         checks.meters(study, fleet)
+        checks.scouting(study)
         targets = {name: fleet.target(name) for name in study.targets}
         launcher = launcher_of(study.train)
         launcher.check()

@@ -10,7 +10,6 @@ from typing import Any
 import tomli_w
 
 from devices.toml import load_toml
-from nas.generate import scouts
 from nas.spaces import canonical, check, find_space
 from nas.study import Baseline, Study
 from profiles import files
@@ -50,7 +49,6 @@ def _with_found_names(study: Study, path: Path) -> Study:
     _look_up(path, "space", lambda: find_space(study.space))
     _look_up(path, "quantise", lambda: find_space(study.full_space))
     _look_up(path, "search.generator", lambda: _generator_exists(study.search.generator))
-    _check_scouting(path, study)
     if study.baseline is not None and study.baseline.onnx is not None:
         onnx = str((path.parent / study.baseline.onnx).resolve())
         study = study.model_copy(update={"baseline": Baseline(onnx=onnx)})
@@ -79,22 +77,6 @@ def _generator_exists(name: str) -> None:
             raise InputError(f"{name}: it has no function create(spec, seed), which makes a generator")
     elif name not in names("nas.generators"):
         raise InputError(f"no generator named {name!r}; there are: {', '.join(names('nas.generators'))}")
-
-
-def _check_scouting(path: Path, study: Study) -> None:
-    """Raises InputError where nothing would learn from what was scouted."""
-    scouting, generator = study.search.scouting, study.search.generator
-    if not scouting:
-        return
-    if not scouts(generator):
-        accepted = f"0 with the generator {generator}, which learns from trials alone"
-    elif study.train.table is not None:
-        accepted = "0 with train.table, since no training is saved"
-    elif all(one.target is None for one in (*study.objective, *study.constraint)):
-        accepted = "0 where no objective or limit is a metric of a target"
-    else:
-        return
-    raise InputError.of(str(path), "search.scouting", scouting, accepted)
 
 
 def _look_up(path: Path, key: str, find_it: Any) -> None:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from report_example import Example, profile_of, write_example
+from report_example import STUDY, Example, profile_of, write_example
+from test_hwnas_generator import pool
 from test_measuring import check_schema
 
 from benchmarks.predict import run
+from devices.onnxfile import digest
 from nas.cost_models import Network
 from nas.export import export_onnx
 from nas.features import work
 from nas.graph import Operation, TracingError, trace
 from nas.onnx_graph import read
-from nas.pool import Pool
 from nas.predict import COVERAGE, Predictor
-from nas.spaces import build, canonical, find_space
+from nas.spaces import build, find_space
 from profiles.errors import InputError, MeasurementError
 from profiles.records import Target
 from profiles.registry import names
@@ -71,7 +73,7 @@ def test_a_cost_that_is_no_sum_is_left_to_a_gaussian_process() -> None:
     assert predictor.assessment.spearman is not None and predictor.assessment.spearman > 0.9
 
 
-@pytest.mark.parametrize("n", [10, 40])
+@pytest.mark.parametrize("n", [10, 19])
 def test_the_interval_holds_what_it_says(n: int) -> None:
     """On noisy sums, over many draws of what is measured. With few networks an interval is wide, not wrong."""
     held = []
@@ -88,6 +90,7 @@ def test_the_interval_holds_what_it_says(n: int) -> None:
     assert abs(np.mean(held) - COVERAGE) < 0.06
 
 
+@settings(max_examples=25)
 @given(st.floats(0.01, 1e4), st.integers(0, 1000))
 def test_the_unit_does_not_matter(unit: float, seed: int) -> None:
     known, counts = networks(10, seed)
@@ -154,18 +157,13 @@ def test_a_small_file_by_hand(tmp_path: Path) -> None:
         ("Add", (1,), 0, True),
     ]
     assert [one.elements for one in found] == [64, 256, 256, 256, 256, 256]
-    assert [one.weights for one in found] == [0, 36, 0, 0, 4, 0]
+    assert [one.weights for one in found] == [0, 36, 0, 1, 4, 0]
 
 
 @pytest.mark.parametrize("name", names("nas.spaces"))
 def test_a_file_costs_what_its_network_does(name: str, tmp_path: Path) -> None:
-    shape, parameters = (1, 16, 16), find_space(name).parameters
-    pool = Pool(
-        [{"name": p.name, "values": list(getattr(p, "values", ()))} for p in parameters],
-        lambda choices: canonical(find_space(name), choices),
-        0,
-    )
-    module = build(find_space(name), pool.sample(1, 0)[0], shape, 10)
+    shape = (1, 16, 16)
+    module = build(find_space(name), pool(name).sample(1, 0)[0], shape, 10)
     export_onnx(module, tmp_path / "n.onnx", input_shape=shape)
     found, traced = read(tmp_path / "n.onnx"), trace(module, shape)
     assert sum(one.macs for one in found) == sum(one.macs for one in traced)
@@ -193,7 +191,9 @@ def test_work_adds_up() -> None:
 # The command
 
 
-def predicted(capsys: pytest.CaptureFixture[str], *given: Path, runs: Sequence[Path], **options: object) -> dict:
+def predicted(
+    capsys: pytest.CaptureFixture[str], *given: Path, runs: Sequence[Path], **options: object
+) -> dict[str, Any]:
     settings = {"target": "local", "metric": "latency_ms", "fleet": None, "store": None, "csv": None} | options
     run([str(one) for one in given], runs=runs, json=True, **settings)  # type: ignore[arg-type]
     return json.loads(capsys.readouterr().out)
@@ -243,8 +243,6 @@ def test_a_new_target_is_learnt_from_profiles_in_a_store(tmp_path: Path, capsys:
         if index < 12:
             example.measure(index)
             target = Target(name="pi5", device="pi5")
-            from devices.onnxfile import digest
-
             store.add_profile(profile_of("n", 1.0 + macs / 1e6, random, digest=digest(file), target=target))
     example.end()
     example.close()
@@ -275,7 +273,9 @@ def test_bad_input_is_named(example: Path, tmp_path: Path, capsys: pytest.Captur
         predicted(capsys, table, runs=[example], target="pi5")
     with pytest.raises(InputError, match="there is no such store"):
         predicted(capsys, table, runs=[example], store=str(tmp_path / "none.db"))
-    other = Example(tmp_path / "other", Path(example / "study.toml").read_text().replace('"convnet"', '"mlp"'))
+    other = Example(tmp_path / "other", STUDY.replace('"convnet"', '"mlp"'))
+    other.start()
     other.close()
-    with pytest.raises(InputError, match="other"):
+    given_and_accepted = "given mlp for inputs of 1 x 8 x 8 and 10 outputs; accepted: convnet for"
+    with pytest.raises(InputError, match=given_and_accepted):
         predicted(capsys, table, runs=[example, tmp_path / "other"])

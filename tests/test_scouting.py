@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_crashes import FATES, Crash, World, a_folder, check
 from test_early import Known
 
+from nas import checks
 from nas.account import Account
 from nas.folder import RunFolder, TrialFolder
 from nas.generate import AskTell
@@ -136,14 +137,14 @@ goal = "min"
         ("scouting = 8", 'scouting = 8\ngenerator = "sobol"', "0 with the generator sobol"),
         ("latency_ms@local", "params", "0 where no objective or limit is a metric of a target"),
         ('script = "train.py"', 'table = "train.py"', "0 with train.table"),
-        ("scouting = 8", "scouting = -1", "greater than or equal to 0"),
     ],
 )
 def test_scouting_for_nothing_is_bad_input(tmp_path: Path, old: str, new: str, accepted: str) -> None:
     (tmp_path / "train.py").write_text("")
     (tmp_path / "s.toml").write_text(STUDY.replace(old, new))
-    with pytest.raises(InputError, match=rf"search\.scouting: .*{accepted}"):
-        load_study(tmp_path / "s.toml")
+    checks.scouting(load_study(tmp_path / "s.toml", {"search.scouting": "0"}))
+    with pytest.raises(InputError, match=f"search.scouting: given 8; accepted: {accepted}"):
+        checks.scouting(load_study(tmp_path / "s.toml"))
 
 
 # In a search
