@@ -54,9 +54,9 @@ class Assessment:
 
 
 class Predictor:
-    """The interval is that of CV+ on log-ratios (Barber et al. 2021, arXiv:1905.02928): with networks that are as alike
-    as those measured it holds at least ``1 - 2 (1 - COVERAGE)`` of values whatever the model, and typically
-    ``COVERAGE``.
+    """The interval is that of CV+ on log-ratios (Barber et al. 2021, arXiv:1905.02928): of networks drawn as those
+    measured were, it typically holds ``COVERAGE`` of the values. Their guarantee of ``1 - 2 (1 - COVERAGE)`` is for a
+    model that was fixed beforehand; here the same residuals have chosen it.
     """
 
     def __init__(self, networks: Sequence[Network], values: Sequence[float]) -> None:

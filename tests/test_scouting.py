@@ -116,9 +116,9 @@ space = "mlp"
 [data]
 name = "digits"
 [budget]
-trials = 4
+trials = 3
 [search]
-scouting = 8
+scouting = 3
 initial_trials = 2
 [train]
 script = "train.py"
@@ -134,7 +134,7 @@ goal = "min"
 @pytest.mark.parametrize(
     ("old", "new", "accepted"),
     [
-        ("scouting = 8", 'scouting = 8\ngenerator = "sobol"', "0 with the generator sobol"),
+        ("scouting = 3", 'scouting = 3\ngenerator = "sobol"', "0 with the generator sobol"),
         ("latency_ms@local", "params", "0 where no objective or limit is a metric of a target"),
         ('script = "train.py"', 'table = "train.py"', "0 with train.table"),
     ],
@@ -143,7 +143,7 @@ def test_scouting_for_nothing_is_bad_input(tmp_path: Path, old: str, new: str, a
     (tmp_path / "train.py").write_text("")
     (tmp_path / "s.toml").write_text(STUDY.replace(old, new))
     checks.scouting(load_study(tmp_path / "s.toml", {"search.scouting": "0"}))
-    with pytest.raises(InputError, match=f"search.scouting: given 8; accepted: {accepted}"):
+    with pytest.raises(InputError, match=f"search.scouting: given 3; accepted: {accepted}"):
         checks.scouting(load_study(tmp_path / "s.toml"))
 
 
@@ -167,7 +167,7 @@ class Measuring(Known):
 TRAIN = """
 import json, sys, time
 from pathlib import Path
-time.sleep(1.5)
+time.sleep(1)
 (Path(sys.argv[2]) / "metrics.json").write_text(json.dumps({"score": 0.5}))
 """
 
@@ -194,9 +194,9 @@ def test_a_search_scouts_while_trainings_run_and_measures_nothing_twice(tmp_path
             jobs.cancel_all()
         scouts = scouts_of(journal.events)
         order = [event.kind for event in journal.events]
-        assert len(scouts) == 8 and all(one.ended and one.metrics for one in scouts.values())
+        assert len(scouts) == 3 and all(one.ended and one.metrics for one in scouts.values())
         assert order.index("scouting") > order.index("training")
-        assert {trial.state for trial in journal.trials.values()} == {"completed"} and len(journal.trials) == 4
+        assert {trial.state for trial in journal.trials.values()} == {"completed"} and len(journal.trials) == 3
     assert (
         len(known.measured) == len(set(known.measured)) == len({*scouts, *(t.digest for t in journal.trials.values())})
     )
