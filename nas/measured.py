@@ -103,10 +103,12 @@ def read_known(runs: Sequence[Path], metric: str, target: str, store: Store | No
         if values[digest]
     ]
     if not measured:
-        there = sorted({name for results in found for trial in results.trials for name in trial.metrics if "@" in name})
+        others = sorted(
+            {name for results in found for trial in results.trials for name in trial.metrics if "@" in name}
+        )
         raise MeasurementError(
             f"no network of {', '.join(map(str, runs))} has a figure of {metric}@{target}; there are: "
-            f"{', '.join(there) or 'none'}"
+            f"{', '.join(others) or 'none'}"
         )
     (input_shape, outputs), study = shapes[0], found[0].study
     return Known(

@@ -34,7 +34,7 @@ def read(path: Path) -> list[Operation]:
     Raises InputError where ``path`` is no ONNX file that can be read, TracingError as said above.
     """
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     onnxfile.external_files(path)
     try:

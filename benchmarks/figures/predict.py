@@ -61,7 +61,7 @@ def _judged(networks: list[Network], values: Array, n: int) -> Array:
     for seed in range(SEEDS):
         order = np.random.default_rng(seed).permutation(len(networks))
         known, others = order[:n], order[max(MEASURED) :]
-        predictor = Predictor([networks[row] for row in known], values[known])
+        predictor = Predictor([networks[row] for row in known], values[known].tolist())
         predicted = predictor.predict([networks[row] for row in others])
         rows.append(_scores(predicted, values[others]))
     mean: Array = np.mean(rows, axis=0)

@@ -109,7 +109,7 @@ class _Hwnas:
         chosen = new & (np.random.default_rng(self._seed).random(len(new)) < 0.5)
         return chosen if chosen.any() else new
 
-    def _distance(self, x: Array, scouted: Mapping[str, Observation] | None = None) -> Array:
+    def _distance(self, x: Array, scouted: dict[str, Observation] | None = None) -> Array:
         """(n,): squared, from the nearest of what was proposed, or ``scouted``; choices and features weigh alike."""
         known = self._described([o.choices for o in (self._observations | (scouted or {})).values()]).x
         choices = len(self._pool.owner)
