@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from devices.fleet import Fleet
 from nas.data import Dataset
 from nas.folder import RunFolder
-from nas.generate import scouts
+from nas.generate import scouts, transfers
 from nas.study import STATIC_METRICS, Study
 from nas.study_file import load_study, same_search
 from nas.training.score import NAMES
@@ -54,6 +54,13 @@ def scouting(study: Study) -> None:
     else:
         return
     raise InputError(f"search.scouting: given {search.scouting}; accepted: {accepted}")
+
+
+def transfer(study: Study) -> None:
+    """That something makes use of it."""
+    if study.search.transfer and not transfers(study.search.generator):
+        accepted = f"none with the generator {study.search.generator}, which makes no use of other runs"
+        raise InputError(f"search.transfer: given {', '.join(study.search.transfer)}; accepted: {accepted}")
 
 
 def meters(study: Study, fleet: Fleet) -> None:

@@ -41,6 +41,11 @@ class RunFolder:
         return self.path / "store.json"
 
     @property
+    def transfer(self) -> Path:
+        """What other runs say, as it was when the search began."""
+        return self.path / "transfer.json"
+
+    @property
     def begun(self) -> bool:
         """Whether it has a store."""
         return self.database.is_file() or self.elsewhere.is_file()

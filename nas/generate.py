@@ -26,7 +26,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from nas.generators import Choices, Generator, Limit, Objective, Observation, Spec
+from nas.generators import Choices, Generator, Limit, Objective, Observation, Spec, Transfer
 from nas.spaces import canonical, find_space
 from profiles.errors import HwnasError, InputError
 from profiles.records import digest_of
@@ -43,6 +43,7 @@ def parse(spec: Mapping[str, Any]) -> Spec:
      "objectives": [{"name", "goal": "max"|"min", "threshold": number or absent}],
      "constraints": [{"name", "op": "<=" or ">=", "bound"}],
      "space": name of a search space (optional), "generator": name (optional), "initial": n (optional),
+     "transfer": [{"metric", "choices": [{...}], "values": [number]}] (optional), see nas.transfer,
      "input_shape": [C, H, W] and "outputs": n, of the data that its networks are built for (optional)}
 
     Other keys are ignored. Raises InputError.
@@ -60,6 +61,9 @@ def parse(spec: Mapping[str, Any]) -> Spec:
             generator=spec.get("generator", DEFAULT_GENERATOR),
             initial=spec.get("initial", DEFAULT_INITIAL),
             options=spec.get("options", {}),
+            transfer=[
+                Transfer(metric=t["metric"], choices=t["choices"], values=t["values"]) for t in spec.get("transfer", [])
+            ],
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"spec: {error!r}; accepted: see nas.generate.parse") from error
@@ -218,6 +222,10 @@ def starts_itself(generator: str) -> bool:
 
 def scouts(generator: str) -> bool:
     return getattr(find("nas.generators", generator), "SCOUTS", False)
+
+
+def transfers(generator: str) -> bool:
+    return getattr(find("nas.generators", generator), "TRANSFERS", False)
 
 
 def _canonicaliser(space: str | None) -> Callable[[Mapping[str, Any]], Choices]:

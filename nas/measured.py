@@ -91,15 +91,15 @@ def read_known(runs: Sequence[Path], metric: str, target: str, store: Store | No
             )
     in_store = _profiled(store, metric, target)
     values: dict[str, list[float]] = {}
-    first: dict[str, _Seen] = {}
+    first: dict[str, Seen] = {}
     for results in found:
-        for seen in _seen(results):
-            there = [value for value in _values(seen, f"{metric}@{target}", in_store) if value > 0]
-            values.setdefault(seen.digest, []).extend(there)
-            first.setdefault(seen.digest, seen)
+        for one in seen(results):
+            there = [value for value in _values(one, f"{metric}@{target}", in_store) if value > 0]
+            values.setdefault(one.digest, []).extend(there)
+            first.setdefault(one.digest, one)
     measured = [
-        Measured(choices=seen.choices, file=seen.folder.untrained, value=float(np.median(values[digest])))
-        for digest, seen in first.items()
+        Measured(choices=one.choices, file=one.folder.untrained, value=float(np.median(values[digest])))
+        for digest, one in first.items()
         if values[digest]
     ]
     if not measured:
@@ -121,7 +121,7 @@ def read_known(runs: Sequence[Path], metric: str, target: str, store: Store | No
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
+class Seen:
     """A trial, or a candidate that was scouted."""
 
     choices: dict[str, Any]
@@ -130,21 +130,22 @@ class _Seen:
     folder: TrialFolder
 
 
-def _seen(results: Results) -> Iterator[_Seen]:
+def seen(results: Results) -> Iterator[Seen]:
+    """Networks of the space alone, each once."""
     for trial in results.of_space:
         folder, figures = results.folder.trial(trial.index), results.figures(trial.index)
-        yield _Seen(choices=trial.choices, digest=trial.digest, figures=figures, folder=folder)
+        yield Seen(choices=trial.choices, digest=trial.digest, figures=figures, folder=folder)
     proposed = {trial.digest for trial in results.trials}
     for scout in scouts_of(results.events).values():
         if scout.digest not in proposed:  # else the trial has its figures
             folder = results.folder.scout(scout.digest)
-            yield _Seen(choices=scout.choices, digest=scout.digest, figures=scout.metrics, folder=folder)
+            yield Seen(choices=scout.choices, digest=scout.digest, figures=scout.metrics, folder=folder)
 
 
-def _values(seen: _Seen, name: str, in_store: Mapping[str, list[float]]) -> Iterator[float]:
-    if name in seen.figures:
-        yield seen.figures[name]
-    for file in (seen.folder.untrained, seen.folder.trained) if in_store else ():
+def _values(one: Seen, name: str, in_store: Mapping[str, list[float]]) -> Iterator[float]:
+    if name in one.figures:
+        yield one.figures[name]
+    for file in (one.folder.untrained, one.folder.trained) if in_store else ():
         if file.is_file():
             yield from in_store.get(onnxfile.digest(file), [])
 

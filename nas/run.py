@@ -38,6 +38,7 @@ from nas.steps import Candidates
 from nas.study import Study, Train
 from nas.study_file import write_study
 from nas.training.table import read_table
+from nas.transfer import transferred
 from profiles.errors import Interrupted, MeasurementError, NothingFits, UnavailableError
 
 _TICK_S = 0.5
@@ -69,6 +70,7 @@ def run_study(
         checks.metrics(study, data)
         checks.meters(study, fleet)
         checks.scouting(study)
+        checks.transfer(study)
         targets = {name: fleet.target(name) for name in study.targets}
         launcher = launcher_of(study.train)
         launcher.check()
@@ -81,6 +83,8 @@ def run_study(
         stack.enter_context(_terminable())
         stack.enter_context(locked(out, shared=shared))
         checks.folder(folder, study, resume)
+        with checks.about(where or f"study {study.name}"):
+            transferred(study, folder)  # read now: a run that cannot be used is bad input
         kept, name = run_store.open_store(folder, study.name, store, _sayer(listener))
         stack.enter_context(kept)
         write_study(study, folder.study)

@@ -2,7 +2,8 @@
 
 A generator is a module with ``create(spec, seed) -> Generator``, ``STARTS_ITSELF = True`` where it wants no random
 phase before it, and ``SCOUTS = True`` where it learns from candidates that were measured and not trained: then it has
-``scout(seen) -> Choices | None`` as well, which chooses one, and is told of them. What it need not care about, because
+``scout(seen) -> Choices | None`` as well, which chooses one, and is told of them. ``TRANSFERS = True``: it makes use of
+``Spec.transfer``. What it need not care about, because
 ``nas.generate.AskTell`` does: duplicates of proposals of others, the initial phase, falling back, resuming.
 """
 
@@ -35,6 +36,15 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Figures (n,) of another device or an earlier study that tell of ``metric``, a modelled one of this study."""
+
+    metric: str
+    choices: Sequence[Choices]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """What is searched. A parameter: {"name", "values", "ordered"} or {"name", "low", "high", "log", "integer"}.
 
@@ -50,6 +60,7 @@ class Spec:
     generator: str = "hwnas"
     initial: int = 8  # proposals of the random phase
     options: Mapping[str, Any] = field(default_factory=dict)
+    transfer: Sequence[Transfer] = ()  # for generators with ``TRANSFERS``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
