@@ -269,7 +269,7 @@ def one_session(world: World, folder: RunFolder, store: Store, me: str | None) -
     ).run()
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     fates=st.lists(st.sampled_from(sorted(FATES)), min_size=2, max_size=6),
     fuses=st.lists(st.integers(0, 60), max_size=8),
