@@ -113,14 +113,15 @@ class Scouting:
             if self._journal.append_now("scouting", None, choices=proposal.choices, digest=identity):
                 return
 
-    def lend(self, trial: Trial) -> None:
-        """Its files and profiles, if it was scouted, so that the trial need not be measured again."""
+    def lend(self, trial: Trial) -> bool:
+        """Its files and profiles, so that the trial need not be measured again. False where it was not scouted."""
         if trial.digest not in self._scouts():
-            return
+            return False
         folder = self._plan.folder.trial(trial.index).path
         for path in sorted(self._plan.folder.scout(trial.digest).path.glob("[!.]*")):
             if not (folder / path.name).exists():
                 files.write_bytes(folder / path.name, path.read_bytes())
+        return True
 
     def measure_next(self, measure: Measure) -> bool:
         """One that this controller has claimed. False where there is none.

@@ -207,7 +207,7 @@ class Search:
         self._journal.notify("measuring", trial.index)
         folder = self._plan.folder.trial(trial.index)
         self._candidates.write(trial, folder.candidate, self._plan.study.seed)
-        self._scouting.lend(trial)
+        scouted = self._scouting.lend(trial)
         with suppress(TakenOver):
             try:
                 metrics, sems = self._measured(trial, folder)
@@ -215,7 +215,8 @@ class Search:
                 self._endings.fail(trial, "profile", str(error))
                 return True
             seconds = time.monotonic() - begun
-            self._scouting.took(seconds)
+            if not scouted:
+                self._scouting.took(seconds)
             self._journal.append("profiled", trial.index, metrics=metrics, sems=sems, seconds=seconds)
         return True
 
