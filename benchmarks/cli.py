@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import cli_devices, cli_history, cli_measuring, cli_nightly, cli_search
+from benchmarks import cli_devices, cli_history, cli_measuring, cli_nightly, cli_predict, cli_search
 from profiles.errors import HwnasError
 from profiles.urls import shown
 
@@ -41,6 +41,7 @@ app.command()(cli_measuring.profile)
 app.command()(cli_measuring.compare)
 app.command()(cli_search.pareto)
 app.command()(cli_search.report)
+app.command()(cli_predict.predict)
 app.command()(cli_nightly.nightly)
 app.command()(cli_history.history)
 app.command()(cli_history.bisect)

@@ -70,7 +70,7 @@ class Problem:
 @cache
 def problem(name: str) -> Problem:
     space, metrics, percentiles = _PROBLEMS[name]
-    table, parameters = _nb201() if space == "nb201" else _macro()
+    table, parameters = cells() if space == "nb201" else _macro()
     limits = [Limit(name=m, op="<=", bound=float(np.percentile(table[m], p))) for m, p in percentiles]
     fits = np.all([table[limit.name] <= limit.bound for limit in limits], axis=0) if limits else slice(None)
     feasible = table[fits]
@@ -88,7 +88,8 @@ def problem(name: str) -> Problem:
 
 
 @cache
-def _nb201() -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+def cells() -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """All of NAS-Bench-201, and its parameters."""
     table = pd.read_csv(_TABLES / "nb201_dev.csv.gz", keep_default_na=False, na_values=[""])
     return table, [{"name": edge, "values": _OPERATIONS, "ordered": False} for edge in _EDGES]
 

@@ -53,6 +53,7 @@ class _View:
         self._objectives = tuple(Objective(name=o.metric, goal=o.goal, threshold=o.threshold) for o in study.objective)
         self._limits: tuple[Limit, ...] = ()
         self._trials: dict[int, Trial] = {}
+        self._scouted = 0
         self._began = time.monotonic()
         self._doing = "setting up"
 
@@ -64,6 +65,7 @@ class _View:
             return None
         if kind == "started":
             self._limits = tuple(Limit(name=one["name"], op=one["op"], bound=one["bound"]) for one in data["limits"])
+        self._scouted += kind == "scouted"
         apply(self._trials, kind, index, data)
         self._doing = _DOING.get(kind, self._doing).format(index)
         return self._line(kind, index, data)
@@ -117,6 +119,8 @@ class _View:
 
         grid = Table.grid(padding=(0, 2))
         grid.add_row("trials", self._counts())
+        if self._study.search.scouting:
+            grid.add_row("scouted", f"{self._scouted} of {self._study.search.scouting} at most")
         grid.add_row("best", self._best())
         if (volume := self._hypervolume()) is not None:
             grid.add_row("hypervolume", f"{volume:.4g}")
@@ -178,6 +182,7 @@ _DOING = {
     "started": "proposing",
     "proposed": "proposing",
     "measuring": "measuring trial {}",
+    "scouting": "measuring a candidate that is not trained",
     "profiled": "training",
     "training": "training",
     "confirming": "training the front again",

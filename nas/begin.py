@@ -10,6 +10,7 @@ from nas.folder import RunFolder
 from nas.journal import Journal
 from nas.plan import Plan
 from nas.study import Study, parameters_of
+from nas.transfer import transferred
 from profiles.errors import InputError
 
 
@@ -53,4 +54,5 @@ def spec_of(study: Study, plan: Plan, data: Dataset) -> dict[str, Any]:
         "generator": study.search.generator,
         "initial": study.search.initial_trials,
         "options": study.search.options,
+        "transfer": transferred(study, plan.folder),
     }

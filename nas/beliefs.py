@@ -13,18 +13,21 @@ Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 _LEARN_FROM = 300  # observations at most from which hyperparameters are learnt
+_TRUST = 10.0
 _FENCE = 1.5  # of a metric that is maximised, what lies so many interquartile ranges below the lower quartile
 
 
 class Belief:
-    """``goal``: which way is good. ``owner`` and ``features`` as in ``Surrogate``.
+    """``goal``: which way is good. ``owner``, ``features`` and ``transferred`` as in ``Surrogate``.
 
     What is minimised is modelled as its logarithm where all values are positive (``log``): errors of latency, energy
-    and memory are relative. The bad tail of what is maximised is clipped.
+    and memory are relative. The bad tail of what is maximised is clipped. Where something was transferred, variances
+    are taken for larger, as if ``_TRUST`` of the model's own observations were missing: what held elsewhere makes a
+    model surer than it should be.
     """
 
-    def __init__(self, goal: Literal["max", "min"], owner: list[int], features: int) -> None:
-        self._goal, self._owner, self._features = goal, owner, features
+    def __init__(self, goal: Literal["max", "min"], owner: list[int], features: int, transferred: int = 0) -> None:
+        self._goal, self._owner, self._features, self._transferred = goal, owner, features, transferred
         self._learnt_from = 0
         self._variances: Array | None = None
         self.log = False
@@ -38,7 +41,12 @@ class Belief:
         if enough != self._learnt_from or log != self.log or (variances is None) != (self._variances is None):
             some = _subset(enough)
             self._surrogate = Surrogate(
-                x[some], y[some], None if variances is None else variances[some], self._owner, self._features
+                x[some],
+                y[some],
+                None if variances is None else variances[some],
+                self._owner,
+                self._features,
+                self._transferred,
             )
         self._learnt_from, self.log = enough, log
         self._x, self._y, self._variances = x, y, variances
@@ -55,7 +63,8 @@ class Belief:
                 else np.append(self._variances, np.full(len(pending), np.median(self._variances)))
             )
             self._surrogate.condition(np.vstack([self._x, pending]), np.append(self._y, expected), noise)
-        return self._surrogate.predict(x)
+        mean, sd = self._surrogate.predict(x)
+        return mean, sd * np.sqrt(1 + _TRUST / len(self._y)) if self._transferred else sd
 
     def _clipped(self, values: Array) -> Array:
         """Tukey's fence. Not one that follows the best: above a flat top it would cut off all there is to learn."""

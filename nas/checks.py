@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from devices.fleet import Fleet
 from nas.data import Dataset
 from nas.folder import RunFolder
+from nas.generate import scouts, transfers
 from nas.study import STATIC_METRICS, Study
 from nas.study_file import load_study, same_search
 from nas.training.score import NAMES
@@ -37,6 +38,29 @@ def metrics(study: Study, data: Dataset) -> None:
                     f"{', '.join(known)}, one of {', '.join(METRICS)} with @target, or what a train.script writes"
                 )
                 raise InputError(f"{key}.{position}.metric: given {one.metric!r}; accepted: {accepted}")
+
+
+def scouting(study: Study) -> None:
+    """That something learns from what would be scouted."""
+    search = study.search
+    if not search.scouting:
+        return
+    if not scouts(search.generator):
+        accepted = f"0 with the generator {search.generator}, which learns from trials alone"
+    elif study.train.table is not None:
+        accepted = "0 with train.table, since no training is saved"
+    elif all(one.target is None for one in (*study.objective, *study.constraint)):
+        accepted = "0 where no objective or limit is a metric of a target"
+    else:
+        return
+    raise InputError(f"search.scouting: given {search.scouting}; accepted: {accepted}")
+
+
+def transfer(study: Study) -> None:
+    """That something makes use of it."""
+    if study.search.transfer and not transfers(study.search.generator):
+        accepted = f"none with the generator {study.search.generator}, which makes no use of other runs"
+        raise InputError(f"search.transfer: given {', '.join(study.search.transfer)}; accepted: {accepted}")
 
 
 def meters(study: Study, fleet: Fleet) -> None:

@@ -30,6 +30,20 @@ def describe(operations: Sequence[Operation]) -> dict[str, float]:
     return found
 
 
+def work(operations: Sequence[Operation]) -> dict[str, float]:
+    """What adds up over operations, as their time does; a name that is missing stands for 0.
+
+    ``count K``, ``macs K``, ``elements K``   operations of a kind, their multiply-accumulates and the elements of their
+    results, both in millions
+    """
+    found: dict[str, float] = defaultdict(float)
+    for operation in operations:
+        found[f"count {operation.kind}"] += 1
+        found[f"macs {operation.kind}"] += operation.macs / 1e6
+        found[f"elements {operation.kind}"] += operation.elements / 1e6
+    return {name: value for name, value in found.items() if value}
+
+
 def _sums(operations: Sequence[Operation]) -> dict[str, float]:
     counts = Counter(operation.kind for operation in operations)
     found: dict[str, float] = {f"count {kind}": float(count) for kind, count in counts.items()}

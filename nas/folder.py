@@ -41,6 +41,11 @@ class RunFolder:
         return self.path / "store.json"
 
     @property
+    def transfer(self) -> Path:
+        """What other runs say, as it was when the search began."""
+        return self.path / "transfer.json"
+
+    @property
     def begun(self) -> bool:
         """Whether it has a store."""
         return self.database.is_file() or self.elsewhere.is_file()
@@ -51,6 +56,10 @@ class RunFolder:
 
     def trial(self, index: int) -> TrialFolder:
         return TrialFolder(self.path / "trials" / str(index))
+
+    def scout(self, digest: str) -> TrialFolder:
+        """Of a candidate that is measured and not trained; see ``nas.scouting``."""
+        return TrialFolder(self.path / "scouts" / digest[:16])
 
     def check_room(self, reason: str) -> None:
         """Raises UnavailableError where a step failed for ``reason`` and a full disk is behind it: its own, or none."""

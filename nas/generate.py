@@ -10,6 +10,7 @@ As a process (``python -m nas.generate``), JSON lines on stdin and stdout, one a
 
     {"cmd": "init", "spec": {...}, "seed": 0}     -> {"ok": true}
     {"cmd": "ask", "n": 1}                        -> {"configs": [{...}], "sources": ["sobol"]}
+    {"cmd": "scout"}                              -> {"configs": [{...}], "sources": ["scouting"]}, or empty lists
     {"cmd": "tell", "results": [{"config": ..}]}  -> {"ok": true}
     {"cmd": "warm"}                               -> {"ok": true}, once the model-based generator is imported
     {"cmd": "close"}
@@ -25,7 +26,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from nas.generators import Choices, Generator, Limit, Objective, Observation, Spec
+from nas.generators import Choices, Generator, Limit, Objective, Observation, Spec, Transfer
 from nas.spaces import canonical, find_space
 from profiles.errors import HwnasError, InputError
 from profiles.records import digest_of
@@ -42,6 +43,7 @@ def parse(spec: Mapping[str, Any]) -> Spec:
      "objectives": [{"name", "goal": "max"|"min", "threshold": number or absent}],
      "constraints": [{"name", "op": "<=" or ">=", "bound"}],
      "space": name of a search space (optional), "generator": name (optional), "initial": n (optional),
+     "transfer": [{"metric", "choices": [{...}], "values": [number]}] (optional), see nas.transfer,
      "input_shape": [C, H, W] and "outputs": n, of the data that its networks are built for (optional)}
 
     Other keys are ignored. Raises InputError.
@@ -59,6 +61,9 @@ def parse(spec: Mapping[str, Any]) -> Spec:
             generator=spec.get("generator", DEFAULT_GENERATOR),
             initial=spec.get("initial", DEFAULT_INITIAL),
             options=spec.get("options", {}),
+            transfer=[
+                Transfer(metric=t["metric"], choices=t["choices"], values=t["values"]) for t in spec.get("transfer", [])
+            ],
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"spec: {error!r}; accepted: see nas.generate.parse") from error
@@ -73,6 +78,7 @@ class AskTell:
         self._canonical = _canonicaliser(self._spec.space)
         self._observations: list[Observation] = []
         self._known: dict[str, str] = {}  # digest -> the status told last
+        self._scouted: dict[str, Observation] = {}
         self._generators: dict[str, Generator] = {}
 
     def ask(self, n: int) -> list[Choices]:
@@ -90,7 +96,7 @@ class AskTell:
         return proposals
 
     def tell(self, results: Sequence[Mapping[str, Any]]) -> None:
-        """Each {"config", "values", optional "sems", optional "status": "done" | "failed" | "pending"}.
+        """Each {"config", "values", optional "sems", optional "status": "done" | "failed" | "pending" | "scouted"}.
 
         What was told already, by another controller's news or at a restart, changes nothing.
         """
@@ -103,6 +109,19 @@ class AskTell:
                     sems=result.get("sems", {}),
                 )
             )
+
+    def scout(self) -> Choices | None:
+        """A candidate that is worth measuring without a training; ``None``: the generator learns nothing from such, or
+        there is none left."""
+        if not scouts(self._spec.generator):
+            return None
+        generator: Any = self._generator(self._spec.generator)
+        choices = generator.scout(lambda found: self._seen(found) or self._digest(found) in self._scouted)
+        if choices is None:
+            return None
+        choices = self._canonical(choices)
+        self._observe(Observation(choices=choices, status="scouted"))
+        return choices
 
     def warm(self) -> None:
         """Import the model-based generator now, so that its first proposal does not wait for it."""
@@ -129,6 +148,12 @@ class AskTell:
 
     def _observe(self, observation: Observation) -> None:
         digest = digest_of(observation.choices)
+        if observation.status == "scouted":
+            self._scouted[digest] = observation
+            for name, generator in self._generators.items():
+                if scouts(name):
+                    generator.observe(observation)
+            return
         if self._known.get(digest) not in (None, "pending") or self._known.get(digest) == observation.status:
             return
         self._known[digest] = observation.status
@@ -139,13 +164,16 @@ class AskTell:
     def _generator(self, name: str) -> Generator:
         if name not in self._generators:
             generator: Generator = find("nas.generators", name).create(self._spec, self._seed)
-            for observation in self._observations:
+            for observation in (*self._observations, *(self._scouted.values() if scouts(name) else ())):
                 generator.observe(observation)
             self._generators[name] = generator
         return self._generators[name]
 
     def _seen(self, choices: Choices) -> bool:
-        return digest_of(self._canonical(choices)) in self._known
+        return self._digest(choices) in self._known
+
+    def _digest(self, choices: Choices) -> str:
+        return digest_of(self._canonical(choices))
 
 
 def serve(lines: TextIO, out: TextIO) -> None:
@@ -174,6 +202,9 @@ def _answer(search: AskTell | None, request: Mapping[str, Any]) -> dict[str, Any
         case "ask":
             proposals = search.ask_with_sources(request["n"])
             return {"configs": [config for config, _ in proposals], "sources": [source for _, source in proposals]}
+        case "scout":
+            found = [choices for choices in [search.scout()] if choices is not None]
+            return {"configs": found, "sources": ["scouting"] * len(found)}
         case "tell":
             search.tell(request["results"])
         case "warm":
@@ -181,12 +212,20 @@ def _answer(search: AskTell | None, request: Mapping[str, Any]) -> dict[str, Any
         case "init":
             pass
         case other:
-            raise InputError(f"cmd: given {other!r}; accepted: init, ask, tell, warm, close")
+            raise InputError(f"cmd: given {other!r}; accepted: init, ask, scout, tell, warm, close")
     return {"ok": True}
 
 
 def starts_itself(generator: str) -> bool:
     return getattr(find("nas.generators", generator), "STARTS_ITSELF", False)
+
+
+def scouts(generator: str) -> bool:
+    return getattr(find("nas.generators", generator), "SCOUTS", False)
+
+
+def transfers(generator: str) -> bool:
+    return getattr(find("nas.generators", generator), "TRANSFERS", False)
 
 
 def _canonicaliser(space: str | None) -> Callable[[Mapping[str, Any]], Choices]:

@@ -25,6 +25,7 @@ _PRODUCTS = {"matmul", "bmm", "mm", "__matmul__", "__rmatmul__"}
 _TIMES = {"mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply"}
 _ZEROS = {"zeros_like", "new_zeros", "zero_"}
 _LOOKUPS = {"embedding", "embedding_bag"}
+_ELEMENTWISE = {"add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "div", "truediv", "cat", "stack"}
 _ALIASES = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "contiguous", "detach", "clone", "to"}
 
 
@@ -237,6 +238,8 @@ def _work(name: str, args: Any, kwargs: Any, tensors: list[Any], shapes: list[tu
     if "pool" in name and "adaptive" not in name:
         kind += f" {kwargs.get('kernel_size', args[1] if len(args) > 1 else '')}"
     if name in _LOOKUPS:
+        return kind, 0, weights
+    if kind in _ELEMENTWISE:
         return kind, 0, weights
     matrices = sum(math.prod(shape) for shape in fixed if len(shape) > 1)
     return kind, math.prod(out[:-1]) * matrices if out else 0, weights

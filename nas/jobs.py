@@ -66,6 +66,11 @@ class Jobs:
     def running(self) -> list[Key]:
         return list(self._running)
 
+    @property
+    def longest_s(self) -> float:
+        """How long the oldest of the running jobs has run by now, without its time in a queue or standing still."""
+        return max((time.monotonic() - job.since for job in self._running.values()), default=0.0)
+
     def start(self, key: Key, candidate: Path, out_dir: Path) -> None:
         """Submit, or adopt a job of an earlier controller that still runs. Leftovers of a dead one are removed.
 

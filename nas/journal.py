@@ -11,6 +11,7 @@ in the trial's folder say what was finished. ``trials_of`` is a pure function of
     fell_back     {reason}                      confirmed {metrics, sems, reason}
     taken_over    {}                            closing   {}
     interrupted / finished {reason}             account   {...}
+    scouting, scouted: see nas.scouting
 
 **Several controllers** on one study write one list. An event takes the place after the last one that its writer has
 read; where another controller was quicker, the writer reads on and decides anew. So each decision is made on the whole
@@ -89,7 +90,7 @@ class Journal:
         self._open: dict[int, Trial] = {}
         self._states: Counter[State] = Counter()
         self._digests: set[str] = set()
-        self._last: dict[str, Event] = {}
+        self._whole: dict[str, list[Event]] = {}  # events that concern the study as a whole, by kind
         self.worked = 0  # the place of the last event of a trial but "confirmed"
         self._news: dict[int, None] = {}
         earlier = store.events(study)
@@ -158,7 +159,11 @@ class Journal:
 
     def last(self, kind: str) -> Event | None:
         """The latest event of a kind that concerns the study as a whole."""
-        return self._last.get(kind)
+        return next(reversed(self.every(kind)), None)
+
+    def every(self, kind: str) -> list[Event]:
+        """All of that kind that concern the study as a whole, in their order."""
+        return self._whole.get(kind, [])
 
     def _read_on(self) -> None:
         self._read_at = time.monotonic()
@@ -172,7 +177,7 @@ class Journal:
     def _take_in(self, event: Event) -> None:
         self._seq = event.seq
         if event.trial is None:
-            self._last[event.kind] = event
+            self._whole.setdefault(event.kind, []).append(event)
             return
         if event.kind != "confirmed":
             self.worked = event.seq

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.features import describe
-from nas.graph import TracingError, trace
-from nas.spaces import build, find_space
+from nas.graph import Operation, TracingError, trace
+from nas.spaces import SearchSpace, build, find_space
 from nas.weightless import weightless, without_collection
 from profiles.errors import HwnasError, TrialError
 from profiles.records import digest_of
@@ -86,15 +86,22 @@ class Networks:
 
     def _described(self, candidate: Mapping[str, Any], shape: tuple[int, ...]) -> Described:
         try:
-            with without_collection():
-                try:
-                    with weightless():
-                        module = build(self._space, candidate, shape, self._outputs)
-                except TrialError:  # some builds need numbers, as stochastic depth's schedule does
-                    module = build(self._space, candidate, shape, self._outputs)
-                return describe(trace(module, shape))
+            return describe(operations_of(self._space, candidate, shape, self._outputs))
         except (HwnasError, TracingError):
             return None
 
     def _accepted_shape(self, candidate: Mapping[str, Any]) -> tuple[int, ...]:
         return next((shape for shape in _SHAPES if self._described(candidate, shape) is not None), _SHAPES[0])
+
+
+def operations_of(
+    space: SearchSpace, candidate: Mapping[str, Any], shape: tuple[int, ...], outputs: int
+) -> list[Operation]:
+    """Of the network of a candidate. Raises InputError or TrialError where it cannot be built, TracingError."""
+    with without_collection():
+        try:
+            with weightless():
+                module = build(space, candidate, shape, outputs)
+        except TrialError:  # some builds need numbers, as stochastic depth's schedule does
+            module = build(space, candidate, shape, outputs)
+        return trace(module, shape)

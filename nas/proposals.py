@@ -50,6 +50,8 @@ class Proposals:
         self._buffer, self._unsent = b"", b""
         self._awaited: list[str] = []  # commands without an answer, oldest first
         self._asked_at: float | None = None
+        self._asked_for = "ask"  # or "scout"
+        self._scouted_out = False
         self._stopped_at: float | None = None
         self._failures = 0
         self._broken: str | None = None  # why the process's next answer could not be trusted
@@ -66,9 +68,19 @@ class Proposals:
         """The space holds no further candidate."""
         return self._exhausted
 
+    @property
+    def scouted_out(self) -> bool:
+        """There will be no further candidate to be scouted."""
+        return self._scouted_out
+
     def ask(self) -> None:
-        self._asked_at = time.monotonic()
+        self._asked_at, self._asked_for = time.monotonic(), "ask"
         self._send({"cmd": "ask", "n": 1})
+
+    def scout(self) -> None:
+        """Ask for a candidate that is worth measuring without a training; its source will be "scouting"."""
+        self._asked_at, self._asked_for = time.monotonic(), "scout"
+        self._send({"cmd": "scout"})
 
     def tell(self, result: Mapping[str, Any]) -> None:
         self._send({"cmd": "tell", "results": [result]})
@@ -188,20 +200,28 @@ class Proposals:
         command = self._awaited.pop(0) if self._awaited else ""
         if "error" in answer:
             return str(answer["error"])
-        if command != "ask" or self._asked_at is None:
+        if command not in ("ask", "scout") or self._asked_at is None:
             return None
         if not answer["configs"]:
-            self._exhausted, self._asked_at = True, None
+            self._asked_at = None
+            if command == "ask":
+                self._exhausted = True
+            else:
+                self._scouted_out = True
             return None
         self._failures = 0
         seconds, self._asked_at = time.monotonic() - self._asked_at, None
         return Proposal(choices=answer["configs"][0], source=answer["sources"][0], seconds=seconds)
 
     def _instead(self, reason: str) -> Proposal | None:
-        """A random candidate, and a new process for the next one."""
+        """A random candidate, and a new process for the next one. In place of one to be scouted: none any more."""
         self.close()
         self._failures += 1
         seconds, self._asked_at = time.monotonic() - (self._asked_at or 0.0), None
+        if self._asked_for == "scout":
+            self._scouted_out = True
+            self._start()
+            return None
         last_resort = AskTell(self._spec | {"generator": "random"}, self._seed + self._failures)
         try:
             last_resort.tell(self._known())

@@ -31,12 +31,14 @@ from nas.presence import Presence, own_name
 from nas.proposals import Proposals
 from nas.proposals import results_of as told
 from nas.results import Results, plan_of, results_of, write_results
+from nas.scouting import scouts_of
 from nas.search import Search
 from nas.spaces import find_space
 from nas.steps import Candidates
 from nas.study import Study, Train
 from nas.study_file import write_study
 from nas.training.table import read_table
+from nas.transfer import transferred
 from profiles.errors import Interrupted, MeasurementError, NothingFits, UnavailableError
 
 _TICK_S = 0.5
@@ -67,6 +69,8 @@ def run_study(
         data = load(study.data.name, **study.data.options)
         checks.metrics(study, data)
         checks.meters(study, fleet)
+        checks.scouting(study)
+        checks.transfer(study)
         targets = {name: fleet.target(name) for name in study.targets}
         launcher = launcher_of(study.train)
         launcher.check()
@@ -79,6 +83,8 @@ def run_study(
         stack.enter_context(_terminable())
         stack.enter_context(locked(out, shared=shared))
         checks.folder(folder, study, resume)
+        with checks.about(where or f"study {study.name}"):
+            transferred(study, folder)  # read now: a run that cannot be used is bad input
         kept, name = run_store.open_store(folder, study.name, store, _sayer(listener))
         stack.enter_context(kept)
         write_study(study, folder.study)
@@ -178,7 +184,10 @@ def _search(
     proposals = Proposals(
         spec_of(study, plan, candidates.data),
         study.seed + (len(presence.others) if presence is not None else 0),
-        known=lambda: told([t for t in journal.trials.values() if t.of_space], plan.modelled),
+        known=lambda: [
+            *told([trial for trial in journal.trials.values() if trial.of_space], plan.modelled),
+            *(scout.as_told(plan.modelled) for scout in scouts_of(journal.events).values() if scout.metrics),
+        ],
         timeout_s=study.search.ask_timeout_s,
         log=folder.path / "generator.log",
     )

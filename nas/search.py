@@ -19,11 +19,13 @@ from devices import onnxfile
 from nas.account import Account
 from nas.courses import Courses, stall
 from nas.endings import Endings
+from nas.folder import TrialFolder
 from nas.jobs import Jobs, Key
 from nas.journal import BASELINE, Journal, TakenOver, Trial
 from nas.plan import Plan
 from nas.presence import Presence, same_machine
 from nas.proposals import Proposal, Proposals
+from nas.scouting import SOURCE, Scouting
 from nas.spaces import digest
 from nas.steps import Candidates, gate
 from nas.training.outcome import Outcome
@@ -59,6 +61,7 @@ class Search:
         self._presence = presence
         self._endings = Endings(plan, candidates, journal, proposals, account)
         self._courses = Courses(plan.folder, plan.objectives, plan.limits) if plan.study.search.early_stopping else None
+        self._scouting = Scouting(plan, candidates, journal, jobs, proposals)
         self._stalled: str | None = None
         budget = plan.study.budget
         self._until = time.monotonic() + budget.hours * 3600 if budget.hours else None
@@ -115,6 +118,7 @@ class Search:
         """What the others did meanwhile, and what one that is gone has left."""
         for trial in self._journal.news():
             self._endings.tell(trial)
+        self._scouting.hear()
         for key in self._jobs.running:
             if self._journal.trials[key.trial].owner != self._journal.me:
                 self._jobs.drop(key)
@@ -166,10 +170,16 @@ class Search:
             elif len(waiting) <= self._jobs.free:  # one ahead of what could start now
                 self._proposals.ask()
                 self._account.begin("generating", "ask")
+            elif self._scouting.wanted:
+                self._proposals.scout()
+                self._account.begin("generating", "ask")
 
     def _take(self, proposal: Proposal) -> None:
         """Unless another controller has proposed the same meanwhile, or the last one that the budget allows."""
         self._account.end("generating", "ask")
+        if proposal.source == SOURCE:
+            self._scouting.take(proposal)
+            return
         if proposal.source.startswith("random ("):
             self._journal.append("fell_back", None, reason=proposal.source)
         identity = self._identity(proposal.choices)
@@ -189,29 +199,32 @@ class Search:
         return digest(self._plan.study.full_space, choices) if choices else onnxfile.digest(self._candidates.incumbent)
 
     def _measure_next(self) -> bool:
-        """Profile the oldest proposed candidate. False where there is none."""
+        """Profile the oldest proposed candidate, or one that is scouted. False where there is none."""
         trial = next((trial for trial in self._journal.mine if trial.state == "proposed"), None)
         if trial is None:
-            return False
+            return self._scouting.measure_next(self._measured)
         begun = time.monotonic()
         self._journal.notify("measuring", trial.index)
         folder = self._plan.folder.trial(trial.index)
         self._candidates.write(trial, folder.candidate, self._plan.study.seed)
+        scouted = self._scouting.lend(trial)
         with suppress(TakenOver):
             try:
-                metrics, sems = self._measured(trial)
+                metrics, sems = self._measured(trial, folder)
             except HwnasError as error:
                 self._endings.fail(trial, "profile", str(error))
                 return True
             seconds = time.monotonic() - begun
+            if not scouted:
+                self._scouting.took(seconds)
             self._journal.append("profiled", trial.index, metrics=metrics, sems=sems, seconds=seconds)
         return True
 
-    def _measured(self, trial: Trial) -> tuple[dict[str, float], dict[str, float]]:
+    def _measured(self, trial: Trial, folder: TrialFolder) -> tuple[dict[str, float], dict[str, float]]:
         self._proposals.stop()
         try:
             with self._jobs.standing_still(), self._account.span("measuring"):
-                return self._candidates.profile(trial, self._plan.folder.trial(trial.index))
+                return self._candidates.profile(trial, folder)
         finally:
             self._proposals.go_on()
 

@@ -102,7 +102,7 @@ class Candidates:
         stored = {name: self._stored(folder.profile(name), file) for name, file in shipped.items()}
         profiles = {name: profile for name, profile in stored.items() if profile is not None}
         missing = [name for name in stored if name not in profiles]
-        measured = self.bench.profile(onnx, missing, f"{self.study.name}/{trial.index}", reference, precision)
+        measured = self.bench.profile(onnx, missing, f"{self.study.name}/{folder.path.name}", reference, precision)
         for name, profile in measured.items():
             files.write_text(folder.profile(name), json.dumps(profile.to_dict(), allow_nan=False) + "\n")
         for profile in (profiles | measured).values():

@@ -124,6 +124,8 @@ class Search(_Table):
     initial_trials: int = Field(8, ge=1, le=10_000)
     options: dict[str, Any] = {}  # the generator's own
     ask_timeout_s: Positive = 120.0  # then a random candidate takes the place of a model-based one
+    scouting: int = Field(0, ge=0, le=10_000)  # candidates that are measured and not trained, see nas/scouting.py
+    transfer: list[str] = []  # run folders, relative to the study file, see nas/transfer.py
     early_stopping: bool = True  # end trainings that cannot better the front any more, see nas/stopping.py
     global_stopping: GlobalStopping | None = None
 

@@ -57,6 +57,8 @@ def _with_found_names(study: Study, path: Path) -> Study:
         choices = study.baseline.choices
         _look_up(path, "baseline.choices", lambda: check(space, choices))
         study = study.model_copy(update={"baseline": Baseline(choices=canonical(space, choices))})
+    runs = [str((path.parent / run).resolve()) for run in study.search.transfer]
+    study = study.model_copy(update={"search": study.search.model_copy(update={"transfer": runs})})
     found = {"script": _found(path, "script", study.train.script), "table": _found(path, "table", study.train.table)}
     return study.model_copy(update={"train": study.train.model_copy(update=found)})
 

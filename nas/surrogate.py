@@ -5,6 +5,7 @@ The covariance of two networks is a sum, so that the data say which part matters
     a radial kernel on choices, a length scale each; for unordered choices a Hamming kernel
     a radial kernel on features, one length scale for all: a scale each was worse below 40 observations
     a linear kernel on features: what grows with each operation, as latency and energy do
+    a linear kernel on what other devices or earlier studies lead to expect, where there are some (``nas.warm_start``)
 
 Log-normal priors keep it sane while there are more features than observations. Length scales are expected to grow
 with the root of the number of dimensions, as distances do (Hvarfner et al. 2024, arXiv:2402.02229); the prior of the
@@ -31,13 +32,14 @@ _ITERATIONS = 50
 
 
 class NetworkKernel(Kernel):
-    """Inputs (n, choice columns + features). ``owner``: for each choice column, which choice it belongs to."""
+    """Inputs (n, choice columns + features + transferred columns). ``owner``: for each choice column, which choice it
+    belongs to."""
 
-    def __init__(self, owner: list[int], features: int) -> None:
+    def __init__(self, owner: list[int], features: int, transferred: int = 0) -> None:
         super().__init__()
         self.owner = torch.tensor(owner, dtype=torch.long)
         self.columns = len(owner)
-        self.n_features = features
+        self.n_features, self.transferred = features, transferred
         choices = max(owner, default=-1) + 1
         if choices:
             self._positive("choice_scale", choices, math.log(choices) / 2)
@@ -46,6 +48,8 @@ class NetworkKernel(Kernel):
             self._positive("feature_scale", 1, math.log(features) / 2)
             self._positive("feature_variance", 1, -1.0)
             self._positive("linear_variance", 1, -1.0)
+        if transferred:  # expected to tell as much as all of the metric's spread
+            self._positive("transfer_variance", 1, 0.0)
 
     def _positive(self, name: str, size: int, log_median: float) -> None:
         """A positive parameter whose prior is log-normal with a spread of one unit of the logarithm."""
@@ -61,11 +65,18 @@ class NetworkKernel(Kernel):
             scale = self.choice_scale[self.owner]
             total = total + self.choice_variance * _radial(x1[..., :columns] / scale, x2[..., :columns] / scale, diag)
         if self.n_features:
-            f1, f2 = x1[..., columns:], x2[..., columns:]
+            end = columns + self.n_features
+            f1, f2 = x1[..., columns:end], x2[..., columns:end]
             total = total + self.feature_variance * _radial(f1 / self.feature_scale, f2 / self.feature_scale, diag)
-            linear = (f1 * f2).sum(-1) if diag else f1 @ f2.transpose(-1, -2)
-            total = total + self.linear_variance * linear / self.n_features
+            total = total + self.linear_variance * _linear(f1, f2, diag) / self.n_features
+        if self.transferred:
+            t1, t2 = x1[..., -self.transferred :], x2[..., -self.transferred :]
+            total = total + self.transfer_variance * _linear(t1, t2, diag) / self.transferred
         return total
+
+
+def _linear(x1: torch.Tensor, x2: torch.Tensor, diag: bool) -> torch.Tensor:
+    return (x1 * x2).sum(-1) if diag else x1 @ x2.transpose(-1, -2)
 
 
 def _radial(x1: torch.Tensor, x2: torch.Tensor, diag: bool) -> torch.Tensor:
@@ -81,8 +92,10 @@ class Surrogate:
     ``variances`` (n,): those of the measurements, or ``None``: learnt.
     """
 
-    def __init__(self, x: Array, y: Array, variances: Array | None, owner: list[int], features: int) -> None:
-        self._owner, self._features = owner, features
+    def __init__(
+        self, x: Array, y: Array, variances: Array | None, owner: list[int], features: int, transferred: int = 0
+    ) -> None:
+        self._owner, self._features, self._transferred = owner, features, transferred
         self._fit(x, y, variances)
         self.condition(x, y, variances)
 
@@ -90,7 +103,7 @@ class Surrogate:
         self._centre, self._unit = float(y.mean()), float(y.std()) or 1.0
         targets = torch.tensor((y - self._centre) / self._unit).unsqueeze(-1)
         noise = None if variances is None else torch.tensor(variances / self._unit**2).clamp_min(1e-6).unsqueeze(-1)
-        kernel = NetworkKernel(self._owner, self._features)
+        kernel = NetworkKernel(self._owner, self._features, self._transferred)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._model = SingleTaskGP(

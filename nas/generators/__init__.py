@@ -1,7 +1,9 @@
 """Generators propose candidates. One file each; the file's name is the name in ``[search] generator``.
 
-A generator is a module with ``create(spec, seed) -> Generator``, and ``STARTS_ITSELF = True`` where it wants no
-random phase before it. What it need not care about, because
+A generator is a module with ``create(spec, seed) -> Generator``, ``STARTS_ITSELF = True`` where it wants no random
+phase before it, and ``SCOUTS = True`` where it learns from candidates that were measured and not trained: then it has
+``scout(seen) -> Choices | None`` as well, which chooses one, and is told of them. ``TRANSFERS = True``: it makes use of
+``Spec.transfer``. What it need not care about, because
 ``nas.generate.AskTell`` does: duplicates of proposals of others, the initial phase, falling back, resuming.
 """
 
@@ -34,6 +36,15 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Figures (n,) of another device or an earlier study that tell of ``metric``, a modelled one of this study."""
+
+    metric: str
+    choices: Sequence[Choices]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """What is searched. A parameter: {"name", "values", "ordered"} or {"name", "low", "high", "log", "integer"}.
 
@@ -49,6 +60,7 @@ class Spec:
     generator: str = "hwnas"
     initial: int = 8  # proposals of the random phase
     options: Mapping[str, Any] = field(default_factory=dict)
+    transfer: Sequence[Transfer] = ()  # for generators with ``TRANSFERS``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +68,12 @@ class Observation:
     """``sems``: standard errors; a metric either has one in every observation or in none.
 
     ``status``: ``pending`` (being evaluated), ``done`` (metrics may be missing: a gated candidate has no accuracy),
-    ``failed`` (never to be proposed again, nothing learnt).
+    ``failed`` (never to be proposed again, nothing learnt), ``scouted`` (measured and not trained, or about to be: the
+    candidate stays to be proposed; told to generators with ``SCOUTS`` alone).
     """
 
     choices: Choices
-    status: Literal["pending", "done", "failed"]
+    status: Literal["pending", "done", "failed", "scouted"]
     values: Mapping[str, float] = field(default_factory=dict)
     sems: Mapping[str, float] = field(default_factory=dict)
 

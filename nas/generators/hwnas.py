@@ -26,9 +26,12 @@ from nas.networks import Networks
 from nas.pareto import front, reference_point
 from nas.pool import Pool
 from nas.spaces import canonical, find_space
+from nas.warm_start import WarmStart
 from profiles.records import digest_of
 
 STARTS_ITSELF = True
+SCOUTS = True
+TRANSFERS = True
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -37,6 +40,7 @@ _WHOLE = 20_000  # candidates at most of a space that is looked at as a whole
 _BUILT = 1_000  # networks that are built and described at the start; neighbours of the front follow
 _WORK = 2_000_000  # observations times candidates of one step, so that its time stays within seconds
 _CENTRES = 16  # members of the front at most whose neighbours are looked at
+_INITIAL_WARM = 2
 _TYPICAL = 300  # those that decide which features there are
 
 
@@ -69,15 +73,32 @@ class _Hwnas:
             self._networks = Networks(spec.space, typical, spec.input_shape, spec.outputs or 10)
         self._features = self._networks.width if self._networks else 0
         self._observations: dict[str, Observation] = {}
+        self._scouted: dict[str, Observation] = {}
+        self._goals: dict[str, Literal["max", "min"]] = {
+            limit.name: "min" if limit.op == "<=" else "max" for limit in spec.limits
+        }
+        self._goals |= {objective.name: objective.goal for objective in spec.objectives}
         self._models: dict[str, Belief] = {}
+        self._warm: WarmStart | None = None
         self._base: _Candidates | None = None
 
     def observe(self, observation: Observation) -> None:
-        self._observations[digest_of(observation.choices)] = observation
+        known = self._scouted if observation.status == "scouted" else self._observations
+        known[digest_of(observation.choices)] = observation
+
+    def scout(self, seen: Seen) -> Choices | None:
+        """Of all that could be built, the one that is farthest from everything known."""
+        candidates = self._basis()
+        rows = np.flatnonzero(
+            [real and not seen(c) for c, real in zip(candidates.choices, candidates.real, strict=True)]
+        )
+        if not len(rows):
+            return None
+        return candidates.choices[rows[np.argmax(self._distance(candidates.x[rows], self._scouted))]]
 
     def propose(self, seen: Seen) -> Choices | None:
         done = [o for o in self._observations.values() if o.status == "done"]
-        modelled = len(self._observations) >= self._spec.initial and self._learn(done)
+        modelled = len(self._observations) >= self._initial and self._learn(done)
         candidates = self._candidates(done) if modelled else self._basis()
         new = np.array([key not in self._observations for key in candidates.keys], bool)
         if (new & candidates.real).any():  # a network that ignores its input is the last resort
@@ -91,14 +112,20 @@ class _Hwnas:
         best = candidates.choices[rows[np.argmax(score)]]
         return None if seen(best) else best
 
+    @property
+    def _initial(self) -> int:
+        """Proposals before a model is asked: few where something else tells of every metric."""
+        told = {transfer.metric for transfer in self._spec.transfer}
+        return min(self._spec.initial, _INITIAL_WARM) if told >= self._goals.keys() else self._spec.initial
+
     def _half(self, new: Flags) -> Flags:
         """Those of ``new`` that a coin of this seed chose, so that seeds begin differently; all where that is none."""
         chosen = new & (np.random.default_rng(self._seed).random(len(new)) < 0.5)
         return chosen if chosen.any() else new
 
-    def _distance(self, x: Array) -> Array:
-        """(n,): squared, from the nearest of what is known; choices and features weigh alike."""
-        known = self._described([o.choices for o in self._observations.values()]).x
+    def _distance(self, x: Array, scouted: dict[str, Observation] | None = None) -> Array:
+        """(n,): squared, from the nearest of what was proposed, or ``scouted``; choices and features weigh alike."""
+        known = self._described([o.choices for o in (self._observations | (scouted or {})).values()]).x
         choices = len(self._pool.owner)
         weights = np.ones(x.shape[1]) / np.sqrt(len(self._spec.parameters))
         weights[choices:] = 1.0 / np.sqrt(max(self._features, 1))
@@ -106,19 +133,18 @@ class _Hwnas:
 
     def _learn(self, done: Sequence[Observation]) -> bool:
         """Tell each metric's model what was measured; ``False`` where a metric was not measured often enough."""
-        goals: dict[str, Literal["max", "min"]] = {
-            limit.name: "min" if limit.op == "<=" else "max" for limit in self._spec.limits
-        }
-        goals |= {objective.name: objective.goal for objective in self._spec.objectives}
+        ended = {digest_of(o.choices) for o in done}
+        done = [*(o for key, o in self._scouted.items() if key not in ended), *done]
         x = self._described([o.choices for o in done]).x
-        for name, goal in goals.items():
+        for name, goal in self._goals.items():
             rows = [row for row, o in enumerate(done) if name in o.values]
             if len(rows) < 2:
                 return False
             values = np.array([done[row].values[name] for row in rows], float)
             sems = np.array([done[row].sems.get(name, np.nan) for row in rows], float)
-            model = self._models.setdefault(name, Belief(goal, self._pool.owner, self._features))
-            model.tell(x[rows], values, None if np.isnan(sems).any() else sems)
+            warm = self._warm_start.columns(name)
+            model = self._models.setdefault(name, Belief(goal, self._pool.owner, self._features, warm))
+            model.tell(self._warm_start.beside(name, x[rows]), values, None if np.isnan(sems).any() else sems)
         return True
 
     def _score(self, done: Sequence[Observation], x: Array) -> Array:
@@ -127,7 +153,10 @@ class _Hwnas:
         rows = [o.values for o in done]
         reference = reference_point(rows, objectives, limits) or {}
         pending = self._described([o.choices for o in self._observations.values() if o.status == "pending"]).x
-        believed = {name: model.predict(np.vstack([pending, x]), pending) for name, model in self._models.items()}
+        believed = {}
+        for name, model in self._models.items():
+            every = self._warm_start.beside(name, np.vstack([pending, x]))
+            believed[name] = model.predict(every, every[: len(pending)])
         ahead = len(pending)
 
         # From here on everything is maximised; a logarithm stands for minus its exponential.
@@ -165,7 +194,7 @@ class _Hwnas:
         best = [done[row].choices for row in front(rows, self._spec.objectives, self._spec.limits)]
         if len(best) > _CENTRES:
             best = [best[row] for row in np.random.default_rng(len(done)).permutation(len(best))[:_CENTRES]]
-        most = max(_WORK // len(self._observations), 1_000)
+        most = max(_WORK // (len(self._observations) + len(self._scouted)), 1_000)
         basis = _Candidates(basis.choices[:most], basis.keys[:most], basis.x[:most], basis.real[:most])
         return basis + self._described(self._pool.neighbours(best, len(self._observations)))
 
@@ -178,6 +207,13 @@ class _Hwnas:
     def _sample(self, n: int) -> list[Choices]:
         """Random candidates, the same for every seed: networks described once serve all searches of a space."""
         return Pool(self._spec.parameters, self._pool.canonical, 0).sample(n, 0)
+
+    @property
+    def _warm_start(self) -> WarmStart:
+        if self._warm is None:
+            told = [(one, self._described(list(one.choices)).x) for one in self._spec.transfer]
+            self._warm = WarmStart(told, self._goals, self._pool.owner, self._features)
+        return self._warm
 
     def _described(self, choices: list[Choices]) -> _Candidates:
         x, real = self._pool.encode(choices), np.ones(len(choices), bool)

@@ -45,7 +45,7 @@ class Table:
 
 def read_table(path: Path, space: SearchSpace, metrics: Sequence[str]) -> Table:
     """Raises InputError, naming the file and the line or column, where it is no such table of ``space``."""
-    heads, rows = _cells(path)
+    heads, rows = read_cells(path)
     parameters = list(space.parameters)
     names = [parameter.name for parameter in parameters]
     for name in (*names, *metrics):
@@ -58,7 +58,7 @@ def read_table(path: Path, space: SearchSpace, metrics: Sequence[str]) -> Table:
         if len(row) != len(heads):
             raise InputError(f"{where}: given {len(row)} cells; accepted: {len(heads)}, as in line 1")
         cells = dict(zip(heads, row, strict=True))
-        key = tuple(_value(where, parameter, cells[parameter.name]) for parameter in parameters)
+        key = tuple(value_in(where, parameter, cells[parameter.name]) for parameter in parameters)
         values = tuple(_finite(where, name, cells[name]) for name in metrics)
         if found.setdefault(key, values) != values:
             raise InputError(f"{where}: an earlier line says otherwise of the same choices; accepted: one line each")
@@ -67,7 +67,7 @@ def read_table(path: Path, space: SearchSpace, metrics: Sequence[str]) -> Table:
     return Table(path, tuple(names), tuple(metrics), found)
 
 
-def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
+def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
     """The first line, and the others."""
     try:
         with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
@@ -79,7 +79,7 @@ def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
     return (lines[0], lines[1:]) if lines else ([], [])
 
 
-def _value(where: str, parameter: Parameter, cell: str) -> Any:
+def value_in(where: str, parameter: Parameter, cell: str) -> Any:
     """What the cell of a choice means: the value as text; numbers may be written in any way."""
     if isinstance(parameter, Choice):
         for value in parameter.values:

@@ -1,0 +1,132 @@
+"""What other devices and earlier studies tell a new search: which figures, and what the generator makes of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_example import STUDY, Example, write_example
+
+from nas import checks
+from nas.begin import spec_of
+from nas.beliefs import Belief
+from nas.data import load
+from nas.folder import RunFolder
+from nas.generate import AskTell, parse
+from nas.plan import Plan
+from nas.study_file import load_study, same_search
+from nas.transfer import transferred
+from profiles.errors import InputError
+
+EVERY = [{"a": a, "b": b} for a in range(6) for b in range(6)]
+GRID: dict[str, Any] = {
+    "parameters": [{"name": name, "values": list(range(6)), "ordered": True} for name in ("a", "b")],
+    "objectives": [
+        {"name": "acc", "goal": "max", "threshold": 0.1},
+        {"name": "ms", "goal": "min", "threshold": 20.0},
+    ],
+    "initial": 8,
+}
+KNOWN = [
+    {"metric": "acc", "choices": EVERY, "values": [0.3 + one["a"] / 10 for one in EVERY]},
+    {"metric": "ms", "choices": EVERY, "values": [1.0 + one["b"] for one in EVERY]},
+]
+
+
+def after_two(spec: dict[str, Any], slower: float) -> dict[str, Any]:
+    """The third proposal, on a device that is slower by that factor than the one whose figures are known."""
+    search = AskTell(GRID | spec, seed=0)
+    for config in search.ask(2):
+        assert config != {"a": 5, "b": 0}
+        search.tell([{"config": config, "values": {"acc": 0.3 + config["a"] / 10, "ms": slower * (1 + config["b"])}}])
+    (found,) = search.ask(1)
+    return found
+
+
+def test_a_new_device_begins_where_another_one_ended() -> None:
+    """The best in both is proposed as soon as there is a model, which takes two trials of its own."""
+    assert after_two({"transfer": KNOWN}, slower=3.0) == {"a": 5, "b": 0}
+
+
+def test_with_a_metric_that_nothing_tells_of_the_search_begins_as_ever() -> None:
+    assert after_two({"transfer": KNOWN[:1]}, slower=1.0) == after_two({}, slower=1.0)
+
+
+def test_what_was_transferred_is_not_trusted_blindly() -> None:
+    """It moves the mean; the interval is wider than the model alone would have it, less so with each own figure."""
+    rng = np.random.default_rng(0)
+    x = rng.random((40, 2))
+    values = 1.0 + x @ [1.0, 2.0]
+    beside = np.column_stack([x, (np.log(values) - np.log(values).mean()) / np.log(values).std()])
+    ratios = []
+    for n in (4, 30):
+        belief = Belief("min", [0, 1], 0, 1)
+        belief.tell(beside[:n], values[:n], None)
+        mean, sd = belief.predict(beside[30:], beside[:0])
+        alone = belief._surrogate.predict(beside[30:])[1]
+        assert np.corrcoef(mean, np.log(values[30:]))[0, 1] > 0.99
+        ratios.append(float((sd / alone).mean()))
+    assert ratios == pytest.approx([(1 + 10 / 4) ** 0.5, (1 + 10 / 30) ** 0.5])
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "old"
+    write_example(path)
+    return path
+
+
+def study_of(folder: Path, runs: list[str], **changes: str) -> Any:
+    text = STUDY.replace("[search]", f"[search]\ntransfer = {json.dumps(runs)}")
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    (folder / "s.toml").write_text(text)
+    return load_study(folder / "s.toml")
+
+
+def test_figures_of_other_targets_are_those_of_the_same_metric(example: Path, tmp_path: Path) -> None:
+    study, folder = study_of(tmp_path, [str(example)], local="pi5"), RunFolder(tmp_path / "new")
+    found = transferred(study, folder)
+    assert [(one["metric"], one["from"].rpartition(": ")[2]) for one in found] == [
+        ("val_accuracy", "val_accuracy"),
+        ("latency_ms@pi5", "latency_ms@local"),
+    ]
+    assert [len(one["choices"]) for one in found] == [len(one["values"]) for one in found]
+    assert len(found[1]["values"]) == 24 > len(found[0]["values"]) >= 10
+
+
+def test_what_was_transferred_stays_what_it_was_and_reaches_the_generator(example: Path, tmp_path: Path) -> None:
+    shutil.copytree(example, tmp_path / "old")
+    study, folder = study_of(tmp_path, ["old"]), RunFolder(tmp_path / "new")
+    first = transferred(study, folder)
+    plan = Plan(study=study, folder=folder, objectives=(), limits=())
+    spec = parse(spec_of(study, plan, load("digits")))
+    assert [one.metric for one in spec.transfer] == ["val_accuracy", "latency_ms@local"]
+    assert list(spec.transfer[1].values) == list(first[1]["values"])
+    shutil.rmtree(tmp_path / "old")
+    assert transferred(study, folder) == json.loads(json.dumps(first))
+    assert same_search(study, load_study(tmp_path / "s.toml")) == []
+
+
+def test_runs_that_tell_nothing_are_bad_input(example: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "new")
+    with pytest.raises(InputError, match="none: given a folder without study"):
+        transferred(study_of(tmp_path, ["none"]), folder)
+    with pytest.raises(InputError, match="given networks of convnet; accepted: of mlp"):
+        transferred(study_of(tmp_path, [str(example)], convnet="mlp"), folder)
+    other = {"val_accuracy": "energy_mj@pi5", "latency_ms@local": "power_w@pi5", '"4x"': "4"}
+    with pytest.raises(InputError, match="given fewer than 10 figures of each of energy_mj@pi5, power_w@pi5, or"):
+        transferred(study_of(tmp_path, [str(example)], **other), folder)
+    young = Example(tmp_path / "young")
+    young.start()
+    young.close()
+    with pytest.raises(InputError, match="given fewer than 10 figures"):
+        transferred(study_of(tmp_path, ["young"]), folder)
+    assert not folder.transfer.exists()
+    checks.transfer(study_of(tmp_path, []))
+    with pytest.raises(InputError, match="accepted: none with the generator sobol"):
+        checks.transfer(study_of(tmp_path, ["none"], initial_trials="generator = 'sobol'\ninitial_trials"))
