@@ -183,6 +183,7 @@ _DOING = {
     "proposed": "proposing",
     "measuring": "measuring trial {}",
     "scouting": "measuring a candidate that is not trained",
+    "scouted": "training",
     "profiled": "training",
     "training": "training",
     "confirming": "training the front again",

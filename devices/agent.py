@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,15 +57,29 @@ def main(arguments: list[str]) -> int:
 
 
 def _unpack(archive: str) -> None:
-    """The files of this program into a folder beside it, for workers; see ``bundle``. Without room they do without."""
+    """The files of this program into a folder beside it, for workers; see ``bundle``. Without room they do without.
+
+    What a power cut has left there in part is made anew.
+    """
     folder = os.path.splitext(archive)[0]
-    if os.path.isdir(folder) or not zipfile.is_zipfile(archive):
+    if not zipfile.is_zipfile(archive):
         return
-    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=os.path.dirname(archive) or ".") as place:
-        part = os.path.join(place, "agent")
-        with zipfile.ZipFile(archive) as files:
+    with contextlib.suppress(OSError), zipfile.ZipFile(archive) as files:
+        if os.path.isdir(folder):
+            if all(_size(os.path.join(folder, info.filename)) == info.file_size for info in files.infolist()):
+                return
+            shutil.rmtree(folder)
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(archive) or ".") as place:
+            part = os.path.join(place, "agent")
             files.extractall(part)
-        os.rename(part, folder)
+            os.rename(part, folder)
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return None
 
 
 def _serve(requests: int, output: int) -> None:

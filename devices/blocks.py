@@ -20,7 +20,7 @@ from profiles.errors import MeasurementError
 
 # A block of a very fast model ends early, so that an answer has no more than some 100,000 times.
 MAX_RUNS = 2000
-LEAST_GROUPS = 2  # however long they take
+LEAST_GROUPS = 2  # undisturbed, however long they take; tried for twice as often
 WENT_BACKWARDS = "the clock of this machine went backwards while the model was timed"
 
 
@@ -50,15 +50,15 @@ def measure(
     """All blocks in the order they ran, disturbed ones included.
 
     ``groups`` undisturbed groups are aimed at: a group with a disturbed block is followed by one more, up to
-    ``max_groups`` in all. Where a run is longer than a block was to be, no group begins after ``enough_ms`` but the
-    first ``LEAST_GROUPS``. Which arm comes first in a group is random. Raises MeasurementError where the clock went
+    ``max_groups`` in all. Where runs are longer than blocks were to be, no group begins after ``enough_ms`` once there
+    are ``LEAST_GROUPS``. Which arm comes first in a group is random. Raises MeasurementError where the clock went
     backwards.
     """
     generator = random.Random(seed)
     found: list[TimedBlock] = []
     group = quiet = 0
     end_ns = math.inf if enough_ms is None else now_ns() + enough_ms * 1e6
-    while quiet < groups and group < max_groups and (group < LEAST_GROUPS or now_ns() < end_ns):
+    while quiet < groups and group < max_groups and (_few(quiet, group) or now_ns() < end_ns):
         order = list(arms)
         generator.shuffle(order)
         for name in [*order, *reversed(order)]:
@@ -77,6 +77,10 @@ def measure(
         quiet += not any(block.reasons for block in found[-2 * len(order) :])
         group += 1
     return found
+
+
+def _few(quiet: int, group: int) -> bool:
+    return quiet < LEAST_GROUPS and group < 2 * LEAST_GROUPS
 
 
 def arm(

@@ -47,9 +47,11 @@ class Bench:
         *,
         metered: Collection[str] = (),
         calibration: Samples | None = None,
+        tails: bool = False,
     ) -> None:
         """``metered``: the targets on which energy is measured; not on all, since some meters need minutes.
-        ``calibration``: what int8 files are calibrated with, see ``devices.convert``.
+        ``calibration``: what int8 files are calibrated with, see ``devices.convert``. ``tails``: enough times for a
+        90th percentile, also of models that take long.
         """
         self.targets = dict(targets)
         self._fleet = fleet
@@ -58,6 +60,7 @@ class Bench:
         self._on_event = on_event
         self._metered = metered
         self._calibration = calibration
+        self._plan = Plan(hurried=not tails)
         self._sessions: dict[str, Session] = {}
         self._scratch = tempfile.TemporaryDirectory(prefix="hwnas-")
 
@@ -127,7 +130,7 @@ class Bench:
                 x, expected = (array[: self.targets[name].batch] for array in right)
                 measure.write_reference(expectation, {INPUT: x}, {OUTPUT: expected})
             jobs[name] = [dataclasses.replace(_job(onnx, model, precision), reference=expectation)]
-        found = self._measured(jobs, Plan())
+        found = self._measured(jobs, self._plan)
         for (result,) in found.values():
             if isinstance(result, HwnasError):
                 raise result
@@ -147,7 +150,7 @@ class Bench:
         """
         rows = zip(onnx, models, precisions or [None] * len(onnx), strict=True)
         jobs = [_job(path, model, precision) for path, model, precision in rows]
-        return self._measured({name: jobs}, Plan(processes=processes), operators=True)[name]
+        return self._measured({name: jobs}, dataclasses.replace(self._plan, processes=processes), operators=True)[name]
 
     def outputs(self, onnx: Path, name: str, x: npt.NDArray[Any], precision: str | None = None) -> npt.NDArray[Any]:
         """What the target answers to ``x`` (n, *input_shape): its first output (n, ...)."""

@@ -52,6 +52,7 @@ class Proposals:
         self._asked_at: float | None = None
         self._asked_for = "ask"  # or "scout"
         self._scouted_out = False
+        self._complaint: str | None = None
         self._stopped_at: float | None = None
         self._failures = 0
         self._broken: str | None = None  # why the process's next answer could not be trusted
@@ -72,6 +73,11 @@ class Proposals:
     def scouted_out(self) -> bool:
         """There will be no further candidate to be scouted."""
         return self._scouted_out
+
+    def complaint(self) -> str | None:
+        """Why nothing more is scouted, where that is a failure; told once."""
+        found, self._complaint = self._complaint, None
+        return found
 
     def ask(self) -> None:
         self._asked_at, self._asked_for = time.monotonic(), "ask"
@@ -219,7 +225,7 @@ class Proposals:
         self._failures += 1
         seconds, self._asked_at = time.monotonic() - (self._asked_at or 0.0), None
         if self._asked_for == "scout":
-            self._scouted_out = True
+            self._scouted_out, self._complaint = True, f"nothing more is scouted: {reason}"
             self._start()
             return None
         last_resort = AskTell(self._spec | {"generator": "random"}, self._seed + self._failures)

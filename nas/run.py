@@ -101,6 +101,7 @@ def run_study(
                 _teller(journal),
                 metered=study.metered,
                 calibration={INPUT: data.x_train[:SAMPLES]},
+                tails=study.tails,
             )
             stack.enter_context(bench)
             candidates = Candidates(study, space, data, bench, table)

@@ -159,6 +159,10 @@ class Search:
 
     def _propose(self) -> None:
         proposal = self._proposals.poll()
+        if not self._proposals.asked:
+            self._account.end("generating", "ask")
+        if complaint := self._proposals.complaint():
+            self._journal.append("fell_back", None, reason=complaint)
         if proposal is not None:
             self._take(proposal)
         waiting = [trial for trial in self._journal.mine if trial.state in ("proposed", "profiled")]
@@ -176,7 +180,6 @@ class Search:
 
     def _take(self, proposal: Proposal) -> None:
         """Unless another controller has proposed the same meanwhile, or the last one that the budget allows."""
-        self._account.end("generating", "ask")
         if proposal.source == SOURCE:
             self._scouting.take(proposal)
             return

@@ -240,6 +240,11 @@ class Study(_Table):
         return [name for name in dict.fromkeys(named) if name not in STATIC_METRICS]
 
     @property
+    def tails(self) -> bool:
+        """Whether a metric needs more times than a median."""
+        return any(one.metric.startswith("latency_ms.p90@") for one in (*self.objective, *self.constraint))
+
+    @property
     def metered(self) -> dict[str, str]:
         """Target -> the metric of it that needs a meter."""
         named = [metric.metric for metric in (*self.objective, *self.constraint)]

@@ -157,6 +157,24 @@ def test_the_agent_is_built_once_and_mended(cache: Path) -> None:
     assert [file.name for file in cache.iterdir()] == [path.name]
 
 
+def test_the_agent_unpacks_itself_for_its_workers_and_mends_what_was_cut_off(cache: Path) -> None:
+    path = bundle.build_agent()
+    folder = path.with_suffix("")
+
+    def start() -> bytes:
+        return subprocess.run([sys.executable, path], stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
+
+    assert start() == b"\n"
+    with zipfile.ZipFile(path) as archive:
+        whole = {name: archive.read(name) for name in archive.namelist()}
+    assert {name: (folder / name).read_bytes() for name in whole} == whole
+    (folder / "devices" / "worker.py").write_bytes(b"")
+    (folder / "devices" / "blocks.py").unlink()
+    assert start() == b"\n"
+    assert {name: (folder / name).read_bytes() for name in whole} == whole
+    assert sorted(cache.iterdir()) == [folder, path]
+
+
 def test_a_cache_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

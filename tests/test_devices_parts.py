@@ -248,12 +248,14 @@ def _measure(
     seed: int = 0,
     block_ms: float = 0.01,
     reading: Callable[[], Reading] | None = None,
+    enough_ms: float | None = None,
 ) -> list[blocks.TimedBlock]:
     def arm(name: str) -> blocks.Arm:
         reads = reading or (lambda: _reading())
         return blocks.arm(lambda: log.append(name), block_ms=block_ms, warm_up_ms=0.0, reading=reads)
 
-    return blocks.measure({name: arm(name) for name in names}, groups=groups, max_groups=2 * groups, seed=seed)
+    arms = {name: arm(name) for name in names}
+    return blocks.measure(arms, groups=groups, max_groups=2 * groups, seed=seed, enough_ms=enough_ms)
 
 
 @pytest.mark.parametrize("names", ["A", "AB", "ABC"])
@@ -289,6 +291,12 @@ def test_a_block_is_filled_but_never_endless() -> None:
 
 def _disturbed(found: list[blocks.TimedBlock]) -> list[int]:
     return [number for number, block in enumerate(found) if block.reasons]
+
+
+@pytest.mark.parametrize(("disturbed", "groups"), [(set(), 2), ({0}, 3), ({0, 4}, 4), (set(range(99)), 4)])
+def test_after_enough_time_two_quiet_groups_will_do(disturbed: set[int], groups: int) -> None:
+    found = _measure("AB", [], groups=10, enough_ms=0.0, reading=_steal_in(disturbed))
+    assert len(found) == 4 * groups
 
 
 def test_a_disturbed_group_is_kept_and_replaced() -> None:

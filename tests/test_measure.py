@@ -17,6 +17,7 @@ from devices.assemble import settle
 from devices.fleet import load_fleet
 from devices.measure import Job, Plan
 from devices.session import Session, connect
+from profiles import statistics
 from profiles.errors import HwnasError, InputError, MeasurementError, ParityError, UnavailableError
 from profiles.records import Block, Profile, Target
 
@@ -273,3 +274,9 @@ def test_a_run_that_stays_disturbed_says_so_and_uses_everything(disturbed: set[t
     assert flags == ("disturbed",)
     assert len(used) == 8 * 4
     assert not any(block.disturbed for block in used)
+
+
+def test_the_default_plan_gives_a_90th_percentile_also_of_a_model_whose_blocks_are_one_run() -> None:
+    assert Plan().processes * Plan().groups * 2 >= statistics.minimum_count(90)
+    assert Plan(hurried=False).enough_ms is None
+    assert Plan(groups=10, block_ms=4.0).enough_ms == 320.0

@@ -50,6 +50,11 @@ def test_defaults_and_targets(path: Path) -> None:
     assert [p["name"] for p in parameters_of(study)][:2] == ["hidden_size_1", "hidden_size_2"]
 
 
+def test_a_percentile_asks_for_more_times(path: Path) -> None:
+    assert not load_study(path).tails
+    assert load_study(path, {"constraint.0.metric": "latency_ms.p90@local"}).tails
+
+
 def test_a_study_comes_back_from_the_file_that_a_run_keeps(path: Path, tmp_path: Path) -> None:
     study = load_study(path, {"seed": "7", "data.name": "digits"})
     write_study(study, tmp_path / "kept.toml")

@@ -169,7 +169,8 @@ static void time_latency(char **word, int words) {
     char *order, *rest = word[8];
     int64_t end = now_ns() + (int64_t)(enough_ms * 1e6);
     for (; quiet < groups && (order = strsep(&rest, ",")); group++) {
-        if (enough_ms > 0 && group >= LEAST_GROUPS && now_ns() >= end) break;
+        int few = quiet < LEAST_GROUPS && group < 2 * LEAST_GROUPS;
+        if (enough_ms > 0 && !few && now_ns() >= end) break;
         int disturbed = 0;
         Reading before = reading();
         for (int place = 0; place < 2 * arms; place++) {

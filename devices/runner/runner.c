@@ -62,7 +62,7 @@
 #define MAX_ARMS 8
 #define MAX_RANK 8
 #define MAX_RUNS 2000 /* a block of a very fast model ends early */
-#define LEAST_GROUPS 2 /* however long they take */
+#define LEAST_GROUPS 2 /* undisturbed, however long they take; tried for twice as often */
 #define MAX_WORDS 64
 
 static const char *library, *folder;
