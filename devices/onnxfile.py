@@ -7,6 +7,7 @@ onnx.proto3. Not covered: whether the graph makes sense, which is for the engine
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import mmap
 from collections.abc import Iterator
@@ -43,16 +44,10 @@ def external_files(path: Path) -> list[Path]:
         return []  # a program of torch, which is always one file
     if path.stat().st_size == 0:
         raise InputError(f"{path}: not an ONNX file: it is empty")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            if not any(number == 7 and kind == _BYTES for number, kind, _, _ in _fields(data, 0, len(data))):
-                raise _Malformed("it has no graph")
-            locations = {_text(data, *span) for span in _locations(data, "model", 0, len(data), 0)}
-        except _Malformed as error:
-            raise InputError(f"{path}: not an ONNX file, or cut short: {error}") from None
+    now = path.stat()
     folder = path.resolve().parent
     files = []
-    for location in sorted(locations):
+    for location in _named(path, now.st_mtime_ns, now.st_size):
         file_path = (folder / location).resolve()
         if not file_path.is_relative_to(folder):
             raise InputError(f"{path}: its weights lie in {location!r}; accepted: files in its own folder")
@@ -60,6 +55,18 @@ def external_files(path: Path) -> list[Path]:
             raise InputError(f"{path}: its weights are missing: there is no {location!r} beside it")
         files.append(file_path)
     return files
+
+
+@functools.lru_cache(maxsize=1024)
+def _named(path: Path, mtime_ns: int, size: int) -> list[str]:
+    """The names of files that a model file asks for, read once for each state of it: it is asked for in every pass."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            if not any(number == 7 and kind == _BYTES for number, kind, _, _ in _fields(data, 0, len(data))):
+                raise _Malformed("it has no graph")
+            return sorted({_text(data, *span) for span in _locations(data, "model", 0, len(data), 0)})
+        except _Malformed as error:
+            raise InputError(f"{path}: not an ONNX file, or cut short: {error}") from None
 
 
 def digest(path: Path) -> str:

@@ -25,6 +25,7 @@ from profiles.errors import HwnasError, InputError, MeasurementError, ParityErro
 Connect = Callable[[str, OnEvent], Session]
 _LONGEST_PAUSE_S = 30.0
 _END_S = 5.0
+_AHEAD = 100  # outcomes that may wait for the caller; then boards wait for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ def run(
         while left:
             found = told.get()
             if isinstance(found, Outcome):
+                hall.room.release()
                 left -= 1
                 yield found
             elif on_event:
@@ -119,6 +121,7 @@ class _Hall:
         self._connect = connect
         self._policy = policy
         self._tell = tell
+        self.room = threading.Semaphore(_AHEAD)  # for outcomes that the caller has not taken yet
         self._lock = threading.Lock()
         self._lines: dict[tuple[str, ...], _Line] = {}
         for work in works:
@@ -253,6 +256,8 @@ class _Hall:
             self._lines[boards].open -= 1
             if not self._lines[boards].open:
                 self._ring(boards)
+        while not (self.room.acquire(timeout=1.0) or self._closing.is_set()):
+            pass
         self._tell(outcome)
 
     def _back(self, item: _Item) -> None:

@@ -6,9 +6,11 @@ within a group of four neighbouring blocks (A B B A), and the uncertainty is tha
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -57,23 +59,9 @@ def group_log_ratios(blocks: Iterable[Block], over: Arm, under: Arm) -> list[Arr
     A block counts by the median of its times. A group with a disturbed or empty block is left out, since half of it
     would no longer cancel drift. Processes without any group are left out.
     """
-    medians: dict[int, dict[int, dict[str, list[float]]]] = {}
-    spoilt: set[tuple[int, int]] = set()
-    for block in blocks:
-        if block.disturbed or not block.latencies_ns:
-            spoilt.add((block.process, block.group))
-            continue
-        groups = medians.setdefault(block.process, {})
-        arms = groups.setdefault(block.group, {over: [], under: []})
-        if block.arm in arms:
-            arms[block.arm].append(math.log(np.median(block.latencies_ns)))
     ratios = []
-    for process, groups in sorted(medians.items()):
-        values = [
-            np.mean(arms[over]) - np.mean(arms[under])
-            for group, arms in sorted(groups.items())
-            if (process, group) not in spoilt and len(arms[over]) == len(arms[under]) == 2
-        ]
+    for _, groups in sorted(_whole_groups(blocks, over, under).items()):
+        values = [(_log_time(arms[over]) - _log_time(arms[under])) / 2 for _, arms in sorted(groups.items())]
         if values:
             ratios.append(np.array(values, dtype=np.float64))
     return ratios
@@ -81,13 +69,36 @@ def group_log_ratios(blocks: Iterable[Block], over: Arm, under: Arm) -> list[Arr
 
 def quiet_groups(blocks: Iterable[Block], over: Arm, under: Arm) -> dict[int, int]:
     """Process -> how many of its groups are complete and undisturbed."""
-    by_process: dict[int, list[Block]] = {}
+    return {process: len(groups) for process, groups in _whole_groups(blocks, over, under).items()}
+
+
+def _whole_groups(
+    blocks: Iterable[Block], over: Arm, under: Arm
+) -> dict[int, dict[int, dict[str, list[tuple[int, ...]]]]]:
+    """Process -> group -> arm -> the times of its two blocks, of the groups that are complete and undisturbed."""
+    found: dict[int, dict[int, dict[str, list[tuple[int, ...]]]]] = {}
+    spoilt: set[tuple[int, int]] = set()
     for block in blocks:
-        by_process.setdefault(block.process, []).append(block)
+        groups = found.setdefault(block.process, {})
+        if block.disturbed or not block.latencies_ns:
+            spoilt.add((block.process, block.group))
+            continue
+        arms = groups.setdefault(block.group, {over: [], under: []})
+        if block.arm in arms:
+            arms[block.arm].append(block.latencies_ns)
     return {
-        process: sum(len(ratios) for ratios in group_log_ratios(own, over, under))
-        for process, own in by_process.items()
+        process: {
+            group: arms
+            for group, arms in groups.items()
+            if (process, group) not in spoilt and len(arms[over]) == len(arms[under]) == 2
+        }
+        for process, groups in found.items()
     }
+
+
+def _log_time(blocks: Sequence[tuple[int, ...]]) -> float:
+    """The sum of their log-medians. Python's median: a block has a few dozen times, for which numpy's takes longer."""
+    return sum(math.log(median(times)) for times in blocks)
 
 
 def two_level_bootstrap(per_process: Sequence[Array], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
@@ -137,6 +148,7 @@ def percentiles_ms(latencies_ns: npt.ArrayLike) -> Percentiles:
     return Percentiles(p10=p10, p50=p50, p90=p90, p99=p99)
 
 
+@functools.cache
 def minimum_count(percent: float, confidence: float = 0.99) -> int:
     """How many samples a percentile needs: 11 for p50, 64 for p90, 662 for p99, and the same for its mirror image.
 

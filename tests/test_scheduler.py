@@ -183,6 +183,20 @@ def test_who_stops_early_leaves_no_session_behind(leave: str) -> None:
     assert time.monotonic() - start < 30
 
 
+def test_boards_wait_for_a_caller_that_is_slower_than_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_AHEAD", 5)
+    lab, done = Lab(), []
+
+    def call(session: Any) -> None:
+        done.append(session.name)
+
+    running = scheduler.run([Work(key=n, boards=("a", "b"), call=call) for n in range(40)], lab.connect, policy=QUICK)
+    next(running)
+    time.sleep(0.3)
+    assert len(done) <= 1 + 5 + 2  # taken, waiting to be taken, and one in the hands of each board
+    assert len(list(running)) == 39
+
+
 def test_events_come_in_the_callers_thread() -> None:
     lab, told, threads = Lab(), [], set()
 
