@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.measuring import check_folders, store_of
 from benchmarks.tables import figure, table
+from devices.fleet import load_fleet
 from nas.cost_models import Network
 from nas.measured import Known, read_known
 from nas.predict import COVERAGE, Assessment, Prediction, Predictor
@@ -56,7 +57,7 @@ def run(
     """Raises InputError; MeasurementError where too little was measured, or no candidate got a value."""
     check_folders(csv=csv)
     with _store(store, fleet) as kept:
-        known = read_known(runs, metric, target, kept)
+        known = read_known(runs, metric, target, kept, load_fleet(fleet) if fleet is not None else None)
     found = predict(known, given, f"{metric}@{target}")
     if csv is not None:
         files.write_text(csv, _as_csv(found))
