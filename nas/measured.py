@@ -22,10 +22,11 @@ from nas.cost_models import Network
 from nas.data import load
 from nas.folder import TrialFolder
 from nas.graph import TracingError
+from nas.journal import Trial
 from nas.networks import operations_of
 from nas.precision import PRECISION
 from nas.results import Results, read_results
-from nas.scouting import scouts_of
+from nas.scouting import Scout, scouts_of
 from nas.settings import Setting, agreed, settings_of
 from nas.spaces import SearchSpace, find_space
 from profiles.errors import HwnasError, InputError, MeasurementError, TrialError
@@ -130,9 +131,10 @@ def read_known(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A trial, or a candidate that was scouted."""
+    """A trial, or a candidate that was scouted. ``precision``: its own, ``None`` where that was not searched."""
 
     choices: dict[str, Any]
+    precision: str | None
     digest: str
     figures: Mapping[str, float]
     folder: TrialFolder
@@ -141,26 +143,30 @@ class Seen:
 def seen(results: Results) -> Iterator[Seen]:
     """Networks of the space alone, each once."""
     for trial in results.of_space:
-        folder, figures = results.folder.trial(trial.index), results.figures(trial.index)
-        yield Seen(choices=trial.choices, digest=trial.digest, figures=figures, folder=folder)
+        yield _seen(results, trial, results.figures(trial.index), results.folder.trial(trial.index))
     proposed = {trial.digest for trial in results.trials}
     for scout in scouts_of(results.events).values():
         if scout.digest not in proposed:  # else the trial has its figures
-            folder = results.folder.scout(scout.digest)
-            yield Seen(choices=scout.choices, digest=scout.digest, figures=scout.metrics, folder=folder)
+            yield _seen(results, scout, scout.metrics, results.folder.scout(scout.digest))
+
+
+def _seen(results: Results, one: Trial | Scout, figures: Mapping[str, float], folder: TrialFolder) -> Seen:
+    precision = str(one.choices[PRECISION]) if results.study.quantise is not None else None
+    return Seen(choices=one.choices, precision=precision, digest=one.digest, figures=figures, folder=folder)
 
 
 def _profiled(store: Store, metric: str, setting: Setting, networks: Sequence[Seen]) -> dict[str, list[float]]:
-    """Digest of a candidate -> figures of its files."""
-    there: dict[str, list[Profile]] = defaultdict(list)
+    """Digest of a candidate -> figures of its files, taken in its own precision, or else in the target's."""
+    settings = settings_of(setting.target)
+    there: dict[tuple[str, str], list[Profile]] = defaultdict(list)
     for profile in store.profiles(target=setting.target.name, raw=False):
-        if settings_of(profile.target) == settings_of(setting.target):
-            there[profile.digest].append(profile)
+        if settings_of(profile.target) | {"precision": settings["precision"]} == settings:
+            there[profile.digest, profile.target.precision].append(profile)
     if not there:
         return {}
-    files: dict[str, set[str]] = defaultdict(set)
+    files: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for one in networks:
-        files[one.digest] |= _files(one)
+        files[one.digest] |= {(file, one.precision or setting.target.precision) for file in _files(one)}
     found = {digest: [profile for file in files[digest] for profile in there.get(file, [])] for digest in files}
     last = max((profile for every in found.values() for profile in every), key=lambda p: p.time, default=None)
     device = setting.fingerprint if setting.fingerprint is not None or last is None else last.device

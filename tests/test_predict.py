@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from report_example import FINGERPRINT, STUDY, Example, profile_of, write_example
+from report_example import BASELINE, FINGERPRINT, STUDY, Example, profile_of, write_example
 from test_hwnas_generator import pool
 from test_measuring import check_schema
 
@@ -29,7 +29,7 @@ from nas.onnx_graph import read
 from nas.predict import COVERAGE, Predictor
 from nas.spaces import build, find_space
 from profiles.errors import InputError, MeasurementError
-from profiles.records import Target
+from profiles.records import Target, digest_of
 from profiles.registry import names
 from profiles.store import Store
 
@@ -304,6 +304,26 @@ def test_profiles_of_other_settings_or_of_another_machine_do_not_count(tmp_path:
         add(9.0, "2026-01-01T00:00:00Z", "pi5", cpu="Another CPU")
         add(2.0, "2026-03-01T00:00:00Z", "pi5", threads=2, cpu="Another CPU")
         assert [one.value for one in read_known([path], "latency_ms", "pi5", store, fleet).measured] == [8.0]
+
+
+def test_a_profile_of_the_exported_file_is_none_of_its_int8_twin(tmp_path: Path) -> None:
+    """Both have that file, and the twin runs a converted one."""
+    quantise = STUDY + '[quantise]\nprecisions = ["fp32", "int8"]\n'
+    example = Example(tmp_path / "run", quantise)
+    example.start()
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    for index, precision in enumerate(("fp32", "int8")):
+        choices = BASELINE | {"precision": precision}
+        example.journal.append(
+            "proposed", index, choices=choices, digest=digest_of(choices), source="sobol", seconds=1.0
+        )
+        example.folder.trial(index).path.mkdir(parents=True)
+        file = digest(onnx_file(example.folder.trial(index).untrained, nodes, {}))
+    example.close()
+    with Store(tmp_path / "hwnas.db") as store:
+        store.add_profile(profile_of("n", 2.0, np.random.default_rng(0), digest=file))
+        (only,) = read_known([tmp_path / "run"], "latency_ms", "local", store).measured
+    assert (only.choices["precision"], only.value) == ("fp32", 2.0)
 
 
 def test_runs_on_unlike_machines_are_not_pooled(tmp_path: Path) -> None:
