@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from report_example import STUDY, Example, write_example
 
+from benchmarks.figures import transfer
 from nas import checks
 from nas.begin import spec_of
 from nas.beliefs import Belief
@@ -130,3 +131,14 @@ def test_runs_that_tell_nothing_are_bad_input(example: Path, tmp_path: Path) -> 
     checks.transfer(study_of(tmp_path, []))
     with pytest.raises(InputError, match="accepted: none with the generator sobol"):
         checks.transfer(study_of(tmp_path, ["none"], initial_trials="generator = 'sobol'\ninitial_trials"))
+
+
+def test_the_page_names_the_seeds_that_both_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "_DOCS", tmp_path)
+    monkeypatch.setattr(transfer, "_LINES", tmp_path / "results-transfer.jsonl")
+    assert transfer._row("c10-a50") == "| c10-a50 | c10-2080ti | - | - | - | - | - | - | - | - | - |"
+    one = {"problem": "c10-a50", "method": "hwnas"}
+    for name, curves in (("search", {0: 0.25, 1: 0.5, 2: 0.75}), ("transfer", {0: 0.5, 2: 1.0, 3: 0.0})):
+        lines = [json.dumps(one | {"seed": seed, "curve": [value] * 20}) for seed, value in curves.items()]
+        (tmp_path / f"results-{name}.jsonl").write_text("\n".join(lines))
+    assert transfer._row("c10-a50") == "| c10-a50 | c10-2080ti | 0, 2 |" + " 0.500 | 0.750 |" * 4
