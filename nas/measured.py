@@ -28,7 +28,7 @@ from nas.precision import PRECISION
 from nas.results import Results, read_results
 from nas.scouting import Scout, scouts_of
 from nas.settings import Setting, agreed, settings_of
-from nas.spaces import SearchSpace, find_space
+from nas.spaces import SearchSpace, check, find_space
 from profiles.errors import HwnasError, InputError, MeasurementError, TrialError
 from profiles.records import METRICS, Profile
 from profiles.store import Store
@@ -141,18 +141,25 @@ class Seen:
 
 
 def seen(results: Results) -> Iterator[Seen]:
-    """Networks of the space alone, each once."""
+    """Networks of the space alone, each once. Raises InputError where the space has changed since and lacks one."""
+    space, name = find_space(results.study.full_space), results.study.full_space
+
+    def one(of: Trial | Scout, figures: Mapping[str, float], folder: TrialFolder) -> Seen:
+        try:
+            check(space, of.choices)
+        except InputError as error:
+            raise InputError(
+                f"{results.folder.path}: given a network that is none of the space {name} as it is now: {error}"
+            ) from error
+        precision = str(of.choices[PRECISION]) if results.study.quantise is not None else None
+        return Seen(choices=of.choices, precision=precision, digest=of.digest, figures=figures, folder=folder)
+
     for trial in results.of_space:
-        yield _seen(results, trial, results.figures(trial.index), results.folder.trial(trial.index))
+        yield one(trial, results.figures(trial.index), results.folder.trial(trial.index))
     proposed = {trial.digest for trial in results.trials}
     for scout in scouts_of(results.events).values():
         if scout.digest not in proposed:  # else the trial has its figures
-            yield _seen(results, scout, scout.metrics, results.folder.scout(scout.digest))
-
-
-def _seen(results: Results, one: Trial | Scout, figures: Mapping[str, float], folder: TrialFolder) -> Seen:
-    precision = str(one.choices[PRECISION]) if results.study.quantise is not None else None
-    return Seen(choices=one.choices, precision=precision, digest=one.digest, figures=figures, folder=folder)
+            yield one(scout, scout.metrics, results.folder.scout(scout.digest))
 
 
 def _profiled(store: Store, metric: str, setting: Setting, networks: Sequence[Seen]) -> dict[str, list[float]]:

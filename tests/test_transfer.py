@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from report_example import STUDY, Example, write_example
+from report_example import BASELINE, STUDY, Example, write_example
 
 from benchmarks.figures import transfer
 from nas import checks
@@ -18,7 +19,9 @@ from nas.beliefs import Belief
 from nas.data import load
 from nas.folder import RunFolder
 from nas.generate import AskTell, parse
+from nas.measured import read_known
 from nas.plan import Plan
+from nas.spaces import Choice, convnet
 from nas.study_file import load_study, same_search
 from nas.transfer import transferred
 from profiles.errors import InputError
@@ -131,6 +134,34 @@ def test_runs_that_tell_nothing_are_bad_input(example: Path, tmp_path: Path) -> 
     checks.transfer(study_of(tmp_path, []))
     with pytest.raises(InputError, match="accepted: none with the generator sobol"):
         checks.transfer(study_of(tmp_path, ["none"], initial_trials="generator = 'sobol'\ninitial_trials"))
+
+
+OWN = SimpleNamespace(parameters=convnet.parameters, build=convnet.build)
+LESS = (Choice("width", (128, 256), ordered=True), *convnet.parameters[1:])
+MORE = (*convnet.parameters, Choice("dropout", (0.0, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [(LESS, "width: given 64; accepted: one of 128, 256"), (MORE, "dropout: missing; accepted: one of 0.0, 0.5")],
+)
+def test_a_run_of_a_space_that_has_changed_since_is_bad_input(
+    parameters: Any, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Example(tmp_path / "old", STUDY.replace('"convnet"', f'"{__name__}:OWN"'))
+    old.start()
+    for index in range(12):
+        old.propose(index, BASELINE | {"depth_1": 1 + index % 4, "depth_2": 1 + index // 4})
+        old.measure(index)
+    old.close()
+    study = study_of(tmp_path, ["old"], convnet=f"{__name__}:OWN")
+    assert len(transferred(study, RunFolder(tmp_path / "new"))[0]["values"]) == 12
+    monkeypatch.setattr(OWN, "parameters", parameters)
+    given = f"old: given a network that is none of the space {__name__}:OWN as it is now: choices: {told}"
+    with pytest.raises(InputError, match=given):
+        transferred(study, RunFolder(tmp_path / "newer"))
+    with pytest.raises(InputError, match=given):
+        read_known([tmp_path / "old"], "latency_ms", "local")
 
 
 def test_the_page_names_the_seeds_that_both_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
