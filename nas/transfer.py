@@ -25,19 +25,24 @@ MOST = 300  # of one source, the last ones
 
 
 def transferred(study: Study, folder: RunFolder) -> list[dict[str, Any]]:
-    """For the objectives and limits of a study, as ``nas.generate.parse`` takes them.
+    """For the objectives and limits of a study, as ``nas.generate.parse`` takes them; as kept, once it has begun.
 
     Raises InputError where a run is none, is of another space or of an earlier form of this one, or has not enough
     figures of any of them.
     """
     if not study.search.transfer:
         return []
-    known = files.read_json(folder.transfer)
+    known = files.read_json(folder.transfer) if folder.study.exists() else None  # else of a search that never began
     if known is None:
-        known = {"schema": 1, "transfer": [one for run in study.search.transfer for one in _of(run, study)]}
-        files.write_json(folder.transfer, known)
+        return [one for run in study.search.transfer for one in _of(run, study)]
     found: list[dict[str, Any]] = known["transfer"]
     return found
+
+
+def keep(found: list[dict[str, Any]], folder: RunFolder) -> None:
+    """For the search that begins now."""
+    if found:
+        files.write_json(folder.transfer, {"schema": 1, "transfer": found})
 
 
 def _of(run: str, study: Study) -> list[dict[str, Any]]:

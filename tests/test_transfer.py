@@ -13,6 +13,7 @@ import pytest
 from report_example import BASELINE, STUDY, Example, write_example
 
 from benchmarks.figures import transfer
+from devices.fleet import load_fleet
 from nas import checks
 from nas.begin import spec_of
 from nas.beliefs import Belief
@@ -21,10 +22,11 @@ from nas.folder import RunFolder
 from nas.generate import AskTell, parse
 from nas.measured import read_known
 from nas.plan import Plan
+from nas.run import run_study
 from nas.spaces import Choice, convnet
-from nas.study_file import load_study, same_search
-from nas.transfer import transferred
-from profiles.errors import InputError
+from nas.study_file import load_study, same_search, write_study
+from nas.transfer import keep, transferred
+from profiles.errors import InputError, UnavailableError
 
 EVERY = [{"a": a, "b": b} for a in range(6) for b in range(6)]
 GRID: dict[str, Any] = {
@@ -107,6 +109,8 @@ def test_what_was_transferred_stays_what_it_was_and_reaches_the_generator(exampl
     shutil.copytree(example, tmp_path / "old")
     study, folder = study_of(tmp_path, ["old"]), RunFolder(tmp_path / "new")
     first = transferred(study, folder)
+    keep(first, folder)
+    write_study(study, folder.study)
     plan = Plan(study=study, folder=folder, objectives=(), limits=())
     spec = parse(spec_of(study, plan, load("digits")))
     assert [one.metric for one in spec.transfer] == ["val_accuracy", "latency_ms@local"]
@@ -114,6 +118,19 @@ def test_what_was_transferred_stays_what_it_was_and_reaches_the_generator(exampl
     shutil.rmtree(tmp_path / "old")
     assert transferred(study, folder) == json.loads(json.dumps(first))
     assert same_search(study, load_study(tmp_path / "s.toml")) == []
+
+
+def test_a_search_that_could_not_begin_leaves_nothing_of_what_it_was_told(example: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "new")
+    study = study_of(tmp_path, [str(example)])
+    store = "sqlite:////proc/none/study.db"
+    with pytest.raises(UnavailableError):
+        run_study(study, out=folder.path, fleet=load_fleet(), store=store)
+    assert not folder.transfer.exists() and not folder.study.exists()
+    folder.transfer.write_text('{"schema": 1, "transfer": [{"from": "a search that ended between the two files"}]}')
+    assert {one["from"] for one in transferred(study, folder)} == {
+        f"{example}: {metric}" for metric in ("val_accuracy", "latency_ms@local")
+    }
 
 
 def test_runs_that_tell_nothing_are_bad_input(example: Path, tmp_path: Path) -> None:
@@ -130,7 +147,6 @@ def test_runs_that_tell_nothing_are_bad_input(example: Path, tmp_path: Path) -> 
     young.close()
     with pytest.raises(InputError, match="given fewer than 10 figures"):
         transferred(study_of(tmp_path, ["young"]), folder)
-    assert not folder.transfer.exists()
     checks.transfer(study_of(tmp_path, []))
     with pytest.raises(InputError, match="accepted: none with the generator sobol"):
         checks.transfer(study_of(tmp_path, ["none"], initial_trials="generator = 'sobol'\ninitial_trials"))
