@@ -100,6 +100,9 @@ def _candidates(known: Known, path: Path) -> list[Asked]:
         if len(row) != len(heads):
             raise InputError(f"{where}: given {len(row)} cells; accepted: {len(heads)}, as in line 1")
         cells = dict(zip(heads, row, strict=True))
+        if not any(cells[p.name] for p in known.space.parameters):  # a baseline that is a file, in trials.csv
+            asked.append(Asked(name=f"line {number}", choices=None, network="no choices: no network of the space"))
+            continue
         chosen = {p.name: value_in(where, p, cells[p.name]) for p in known.space.parameters}
         choices = canonical(known.space, chosen)
         asked.append(Asked(name=f"line {number}", choices=choices, network=_or_why(known.network, choices)))

@@ -222,6 +222,19 @@ def test_candidates_of_a_file(example: Path, root: Path, tmp_path: Path, capsys:
     assert first.startswith("line 2,64,") and str(values[0]) in first
 
 
+def test_a_row_without_choices_is_no_network(example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As trials.csv has a baseline that is an ONNX file."""
+    head, *rows = (example / "trials.csv").read_text().splitlines()
+    cells = dict.fromkeys(head.split(","), "") | {"trial": "0", "digest": "ab", "latency_ms@local": "0.2"}
+    (tmp_path / "t.csv").write_text("\n".join([head, ",".join(cells.values()), rows[0]]))
+    found, other = predicted(capsys, tmp_path / "t.csv", runs=[example])["predictions"]
+    assert found == {
+        "candidate": "line 2", "choices": None, "value": None, "low": None, "high": None,
+        "reason": "no choices: no network of the space",
+    }  # fmt: skip
+    assert other["value"] > 0
+
+
 def test_a_table_says_how_good_it_is(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"target": "local", "metric": "latency_ms", "fleet": None, "store": None, "csv": None}
     run([str(example / "trials.csv")], runs=[example], json=False, **settings)  # type: ignore[arg-type]
