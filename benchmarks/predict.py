@@ -17,7 +17,7 @@ from benchmarks.measuring import check_folders, store_of
 from benchmarks.tables import figure, table
 from devices.fleet import load_fleet
 from nas.cost_models import Network
-from nas.measured import Known, read_known
+from nas.measured import Known, Measured, read_known
 from nas.predict import COVERAGE, Assessment, Prediction, Predictor
 from nas.spaces import Choices, canonical
 from nas.training.table import read_cells, value_in
@@ -73,14 +73,29 @@ def predict(known: Known, given: Sequence[str], name: str) -> Predicted:
         raise InputError(f"predict: given {tables[0]} beside others; accepted: one CSV file, or ONNX files")
     if tables:
         asked = _candidates(known, Path(tables[0]))
-        networks = [known.network(one.choices) for one in known.measured]
+        networks, values = _readable(known.measured, lambda one: known.network(one.choices))
     else:
         asked = [Asked(name=one, choices=None, network=_or_why(known.file, Path(one))) for one in given]
-        networks = [known.file(one.file) for one in known.measured]
-    predictor = Predictor(networks, [one.value for one in known.measured])
+        networks, values = _readable(known.measured, lambda one: known.file(one.file))
+    predictor = Predictor(networks, values)
     there = iter(predictor.predict([one.network for one in asked if isinstance(one.network, Network)]))
     rows = [(one, next(there) if isinstance(one.network, Network) else Prediction(reason=one.network)) for one in asked]
     return Predicted(metric=name, assessment=predictor.assessment, rows=rows)
+
+
+def _readable(measured: Sequence[Measured], read: Callable[[Measured], Network]) -> tuple[list[Network], list[float]]:
+    """With their values. One whose file is gone or cannot be read is left out, and stderr says so."""
+    networks, values, errors = [], [], []
+    for one in measured:
+        try:
+            networks.append(read(one))
+            values.append(one.value)
+        except (InputError, TrialError) as error:
+            errors.append(error)
+    if errors:
+        told = f"{len(errors)} of {len(measured)} measured networks left out; the first: {errors[0]}"
+        print(told, file=sys.stderr)
+    return networks, values
 
 
 def _candidates(known: Known, path: Path) -> list[Asked]:

@@ -17,14 +17,14 @@ from report_example import BASELINE, FINGERPRINT, STUDY, Example, profile_of, wr
 from test_hwnas_generator import pool
 from test_measuring import check_schema
 
-from benchmarks.predict import run
+from benchmarks.predict import predict, run
 from devices.fleet import load_fleet
 from devices.onnxfile import digest
 from nas.cost_models import Network
 from nas.export import export_onnx
 from nas.features import work
 from nas.graph import Operation, TracingError, trace
-from nas.measured import read_known
+from nas.measured import Known, Measured, read_known
 from nas.onnx_graph import read
 from nas.predict import COVERAGE, Predictor
 from nas.spaces import build, find_space
@@ -274,6 +274,26 @@ def test_a_new_target_is_learnt_from_profiles_in_a_store(tmp_path: Path, capsys:
         predicted(capsys, odd, runs=[tmp_path / "run"], **settings)
     with pytest.raises(MeasurementError, match=r"figure of latency_ms@pi5; .* count where --fleet names the target"):
         predicted(capsys, odd, runs=[tmp_path / "run"], **settings | {"fleet": None})
+
+
+def test_measured_networks_that_cannot_be_read_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of twelve, each of so many operations of 0.5 ms; one file is gone, another one has control flow."""
+    files = []
+    for n in range(1, 13):
+        nodes = [helper.make_node("Relu", [f"{i}" if i else "x"], [f"{i + 1}" if i + 1 < n else "y"]) for i in range(n)]
+        files.append(onnx_file(tmp_path / f"{n}.onnx", nodes, {}))
+    measured = [Measured(choices={}, file=file, value=1 + 0.5 * n) for n, file in enumerate(files, start=1)]
+    known = Known(
+        space=find_space("convnet"), input_shape=(1, 8, 8), outputs=10, searched_precision=False, measured=measured
+    )
+    files[2].unlink()
+    branch = helper.make_graph([helper.make_node("Relu", ["x"], ["z"])], "b", [], [])
+    onnx_file(files[3], [helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)], {})
+    found = predict(known, [str(files[4])], "latency_ms@local")
+    assert found.assessment.measured == 10
+    assert found.rows[0][1].value == pytest.approx(1 + 0.5 * 5, rel=1e-3)
+    told = f"2 of 12 measured networks left out; the first: {files[2]}: there is no such model file\n"
+    assert capsys.readouterr().err == told
 
 
 def fleet_of(folder: Path) -> Path:
