@@ -15,8 +15,9 @@ from typing import Any
 
 from benchmarks.measuring import check_folders, store_of
 from benchmarks.tables import figure, table
+from devices.fleet import load_fleet
 from nas.cost_models import Network
-from nas.measured import Known, read_known
+from nas.measured import Known, Measured, read_known
 from nas.predict import COVERAGE, Assessment, Prediction, Predictor
 from nas.spaces import Choices, canonical
 from nas.training.table import read_cells, value_in
@@ -56,7 +57,7 @@ def run(
     """Raises InputError; MeasurementError where too little was measured, or no candidate got a value."""
     check_folders(csv=csv)
     with _store(store, fleet) as kept:
-        known = read_known(runs, metric, target, kept)
+        known = read_known(runs, metric, target, kept, load_fleet(fleet) if fleet is not None else None)
     found = predict(known, given, f"{metric}@{target}")
     if csv is not None:
         files.write_text(csv, _as_csv(found))
@@ -72,14 +73,29 @@ def predict(known: Known, given: Sequence[str], name: str) -> Predicted:
         raise InputError(f"predict: given {tables[0]} beside others; accepted: one CSV file, or ONNX files")
     if tables:
         asked = _candidates(known, Path(tables[0]))
-        networks = [known.network(one.choices) for one in known.measured]
+        networks, values = _readable(known.measured, lambda one: known.network(one.choices))
     else:
         asked = [Asked(name=one, choices=None, network=_or_why(known.file, Path(one))) for one in given]
-        networks = [known.file(one.file) for one in known.measured]
-    predictor = Predictor(networks, [one.value for one in known.measured])
+        networks, values = _readable(known.measured, lambda one: known.file(one.file))
+    predictor = Predictor(networks, values)
     there = iter(predictor.predict([one.network for one in asked if isinstance(one.network, Network)]))
     rows = [(one, next(there) if isinstance(one.network, Network) else Prediction(reason=one.network)) for one in asked]
     return Predicted(metric=name, assessment=predictor.assessment, rows=rows)
+
+
+def _readable(measured: Sequence[Measured], read: Callable[[Measured], Network]) -> tuple[list[Network], list[float]]:
+    """With their values. One whose file is gone or cannot be read is left out, and stderr says so."""
+    networks, values, errors = [], [], []
+    for one in measured:
+        try:
+            networks.append(read(one))
+            values.append(one.value)
+        except (InputError, TrialError) as error:
+            errors.append(error)
+    if errors:
+        told = f"{len(errors)} of {len(measured)} measured networks left out; the first: {errors[0]}"
+        print(told, file=sys.stderr)
+    return networks, values
 
 
 def _candidates(known: Known, path: Path) -> list[Asked]:
@@ -99,6 +115,9 @@ def _candidates(known: Known, path: Path) -> list[Asked]:
         if len(row) != len(heads):
             raise InputError(f"{where}: given {len(row)} cells; accepted: {len(heads)}, as in line 1")
         cells = dict(zip(heads, row, strict=True))
+        if not any(cells[p.name] for p in known.space.parameters):  # a baseline that is a file, in trials.csv
+            asked.append(Asked(name=f"line {number}", choices=None, network="no choices: no network of the space"))
+            continue
         chosen = {p.name: value_in(where, p, cells[p.name]) for p in known.space.parameters}
         choices = canonical(known.space, chosen)
         asked.append(Asked(name=f"line {number}", choices=choices, network=_or_why(known.network, choices)))

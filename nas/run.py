@@ -38,7 +38,7 @@ from nas.steps import Candidates
 from nas.study import Study, Train
 from nas.study_file import write_study
 from nas.training.table import read_table
-from nas.transfer import transferred
+from nas.transfer import keep, transferred
 from profiles.errors import Interrupted, MeasurementError, NothingFits, UnavailableError
 
 _TICK_S = 0.5
@@ -84,9 +84,10 @@ def run_study(
         stack.enter_context(locked(out, shared=shared))
         checks.folder(folder, study, resume)
         with checks.about(where or f"study {study.name}"):
-            transferred(study, folder)  # read now: a run that cannot be used is bad input
+            found_elsewhere = transferred(study, folder)  # read now: a run that cannot be used is bad input
         kept, name = run_store.open_store(folder, study.name, store, _sayer(listener))
         stack.enter_context(kept)
+        keep(found_elsewhere, folder)
         write_study(study, folder.study)
         me = own_name() if shared else None
         presence = stack.enter_context(Presence(kept, name, me)) if me is not None else None

@@ -75,9 +75,10 @@ class Example:
         self.journal = Journal(self._store, self.study.name)
         self._random = np.random.default_rng(self.study.seed)
 
-    def start(self) -> None:
+    def start(self, **overrides: Any) -> None:
+        """``overrides``: of the target as it is described."""
         target = {"name": "local", "device": "local", "engine": "onnxruntime", "provider": "cpu", "precision": "fp32"}
-        target |= {"threads": 1, "batch": 1, "fingerprint": FINGERPRINT}
+        target |= {"threads": 1, "batch": 1, "fingerprint": FINGERPRINT} | overrides
         limits = [
             {"name": c.metric, "op": "<=" if c.max is not None else ">=", "bound": LIMIT_MS}
             for c in self.study.constraint

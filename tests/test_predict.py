@@ -13,21 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from report_example import STUDY, Example, profile_of, write_example
+from report_example import BASELINE, FINGERPRINT, STUDY, Example, profile_of, write_example
 from test_hwnas_generator import pool
 from test_measuring import check_schema
 
-from benchmarks.predict import run
+from benchmarks.predict import predict, run
+from devices.fleet import load_fleet
 from devices.onnxfile import digest
 from nas.cost_models import Network
 from nas.export import export_onnx
 from nas.features import work
 from nas.graph import Operation, TracingError, trace
+from nas.measured import Known, Measured, read_known
 from nas.onnx_graph import read
 from nas.predict import COVERAGE, Predictor
 from nas.spaces import build, find_space
 from profiles.errors import InputError, MeasurementError
-from profiles.records import Target
+from profiles.records import Target, digest_of
 from profiles.registry import names
 from profiles.store import Store
 
@@ -220,6 +222,19 @@ def test_candidates_of_a_file(example: Path, root: Path, tmp_path: Path, capsys:
     assert first.startswith("line 2,64,") and str(values[0]) in first
 
 
+def test_a_row_without_choices_is_no_network(example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As trials.csv has a baseline that is an ONNX file."""
+    head, *rows = (example / "trials.csv").read_text().splitlines()
+    cells = dict.fromkeys(head.split(","), "") | {"trial": "0", "digest": "ab", "latency_ms@local": "0.2"}
+    (tmp_path / "t.csv").write_text("\n".join([head, ",".join(cells.values()), rows[0]]))
+    found, other = predicted(capsys, tmp_path / "t.csv", runs=[example])["predictions"]
+    assert found == {
+        "candidate": "line 2", "choices": None, "value": None, "low": None, "high": None,
+        "reason": "no choices: no network of the space",
+    }  # fmt: skip
+    assert other["value"] > 0
+
+
 def test_a_table_says_how_good_it_is(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"target": "local", "metric": "latency_ms", "fleet": None, "store": None, "csv": None}
     run([str(example / "trials.csv")], runs=[example], json=False, **settings)  # type: ignore[arg-type]
@@ -249,13 +264,113 @@ def test_a_new_target_is_learnt_from_profiles_in_a_store(tmp_path: Path, capsys:
     store.close()
     last = example.folder.trial(11).untrained
     odd = onnx_file(tmp_path / "odd.onnx", [helper.make_node("Softplus", ["x"], ["y"])], {})
-    found = predicted(capsys, last, odd, runs=[tmp_path / "run"], target="pi5", store=str(tmp_path / "hwnas.db"))
+    settings = {"target": "pi5", "store": str(tmp_path / "hwnas.db"), "fleet": fleet_of(tmp_path)}
+    found = predicted(capsys, last, odd, runs=[tmp_path / "run"], **settings)
     one, other = found["predictions"]
     assert found["assessment"]["measured"] == 11
     assert one["low"] <= one["value"] <= one["high"]
     assert other["value"] is None and "Softplus" in other["reason"]
     with pytest.raises(MeasurementError, match=r"no value of latency_ms@pi5 for any candidate: .*Softplus"):
-        predicted(capsys, odd, runs=[tmp_path / "run"], target="pi5", store=str(tmp_path / "hwnas.db"))
+        predicted(capsys, odd, runs=[tmp_path / "run"], **settings)
+    with pytest.raises(MeasurementError, match=r"figure of latency_ms@pi5; .* count where --fleet names the target"):
+        predicted(capsys, odd, runs=[tmp_path / "run"], **settings | {"fleet": None})
+
+
+def test_measured_networks_that_cannot_be_read_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of twelve, each of so many operations of 0.5 ms; one file is gone, another one has control flow."""
+    files = []
+    for n in range(1, 13):
+        nodes = [helper.make_node("Relu", [f"{i}" if i else "x"], [f"{i + 1}" if i + 1 < n else "y"]) for i in range(n)]
+        files.append(onnx_file(tmp_path / f"{n}.onnx", nodes, {}))
+    measured = [Measured(choices={}, file=file, value=1 + 0.5 * n) for n, file in enumerate(files, start=1)]
+    known = Known(
+        space=find_space("convnet"), input_shape=(1, 8, 8), outputs=10, searched_precision=False, measured=measured
+    )
+    files[2].unlink()
+    branch = helper.make_graph([helper.make_node("Relu", ["x"], ["z"])], "b", [], [])
+    onnx_file(files[3], [helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)], {})
+    found = predict(known, [str(files[4])], "latency_ms@local")
+    assert found.assessment.measured == 10
+    assert found.rows[0][1].value == pytest.approx(1 + 0.5 * 5, rel=1e-3)
+    told = f"2 of 12 measured networks left out; the first: {files[2]}: there is no such model file\n"
+    assert capsys.readouterr().err == told
+
+
+def fleet_of(folder: Path) -> Path:
+    """With the target pi5, of one thread."""
+    path = folder / "fleet.toml"
+    path.write_text('[devices.pi5]\ntransport = "ssh"\nhost = "pi5"\n[targets.pi5]\ndevice = "pi5"\n')
+    return path
+
+
+def proposed(path: Path, study: str = STUDY, **overrides: object) -> tuple[Path, str]:
+    """A search that has exported one network and measured nothing, and the digest of the file."""
+    example = Example(path, study)
+    example.start(**overrides)
+    example.propose(0)
+    example.close()
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    return path, digest(onnx_file(example.folder.trial(0).untrained, nodes, {}))
+
+
+def test_profiles_of_other_settings_or_of_another_machine_do_not_count(tmp_path: Path) -> None:
+    path, file = proposed(tmp_path / "run")
+    random = np.random.default_rng(0)
+    with Store(tmp_path / "hwnas.db") as store:
+
+        def add(value: float, time: str = "2026-01-01T00:00:00Z", name: str = "local", **settings: Any) -> None:
+            device = FINGERPRINT | {"cpu": settings.pop("cpu", FINGERPRINT["cpu"])}
+            target = Target(name=name, device=name, **settings)
+            store.add_profile(profile_of("n", value, random, digest=file, target=target, device=device, time=time))
+
+        add(4.0, threads=4)
+        add(5.0, batch=8)
+        add(7.0, cpu="Another CPU")
+        with pytest.raises(MeasurementError, match=r"of a store those count that are of its settings in .*run"):
+            read_known([path], "latency_ms", "local", store)
+        add(1.0)
+        add(3.0)
+        assert [one.value for one in read_known([path], "latency_ms", "local", store).measured] == [2.0]
+        # A target that no run has: as the fleet file says, and the device that was profiled last.
+        fleet = load_fleet(fleet_of(tmp_path))
+        add(8.0, "2026-02-01T00:00:00Z", "pi5")
+        add(9.0, "2026-01-01T00:00:00Z", "pi5", cpu="Another CPU")
+        add(2.0, "2026-03-01T00:00:00Z", "pi5", threads=2, cpu="Another CPU")
+        assert [one.value for one in read_known([path], "latency_ms", "pi5", store, fleet).measured] == [8.0]
+
+
+def test_a_profile_of_the_exported_file_is_none_of_its_int8_twin(tmp_path: Path) -> None:
+    """Both have that file, and the twin runs a converted one."""
+    quantise = STUDY + '[quantise]\nprecisions = ["fp32", "int8"]\n'
+    example = Example(tmp_path / "run", quantise)
+    example.start()
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    for index, precision in enumerate(("fp32", "int8")):
+        choices = BASELINE | {"precision": precision}
+        example.journal.append(
+            "proposed", index, choices=choices, digest=digest_of(choices), source="sobol", seconds=1.0
+        )
+        example.folder.trial(index).path.mkdir(parents=True)
+        file = digest(onnx_file(example.folder.trial(index).untrained, nodes, {}))
+    example.close()
+    with Store(tmp_path / "hwnas.db") as store:
+        store.add_profile(profile_of("n", 2.0, np.random.default_rng(0), digest=file))
+        (only,) = read_known([tmp_path / "run"], "latency_ms", "local", store).measured
+    assert (only.choices["precision"], only.value) == ("fp32", 2.0)
+
+
+def test_runs_on_unlike_machines_are_not_pooled(tmp_path: Path) -> None:
+    one, _ = proposed(tmp_path / "one")
+    other, _ = proposed(tmp_path / "other", threads=4, fingerprint=FINGERPRINT | {"cpu": "Another CPU"})
+    told = (
+        "other: given local with threads = 4, cpu = Another CPU; accepted: with threads = 1, "
+        "cpu = Example CPU at 2.5 GHz, as in .*one"
+    )
+    with pytest.raises(InputError, match=told):
+        read_known([one, other], "latency_ms", "local")
+    (tmp_path / "fleet.toml").write_text("[targets.local]\nthreads = 2\n")
+    with pytest.raises(InputError, match=r"fleet.toml: given local with threads = 2; accepted: with threads = 1, as"):
+        read_known([one], "latency_ms", "local", fleet=load_fleet(tmp_path / "fleet.toml"))
 
 
 def test_bad_input_is_named(example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from report_example import STUDY, Example, write_example
+from report_example import BASELINE, STUDY, Example, write_example
 
+from benchmarks.figures import transfer
+from devices.fleet import load_fleet
 from nas import checks
 from nas.begin import spec_of
 from nas.beliefs import Belief
 from nas.data import load
 from nas.folder import RunFolder
 from nas.generate import AskTell, parse
+from nas.measured import read_known
 from nas.plan import Plan
-from nas.study_file import load_study, same_search
-from nas.transfer import transferred
-from profiles.errors import InputError
+from nas.run import run_study
+from nas.spaces import Choice, convnet
+from nas.study_file import load_study, same_search, write_study
+from nas.transfer import keep, transferred
+from profiles.errors import InputError, UnavailableError
 
 EVERY = [{"a": a, "b": b} for a in range(6) for b in range(6)]
 GRID: dict[str, Any] = {
@@ -103,6 +109,8 @@ def test_what_was_transferred_stays_what_it_was_and_reaches_the_generator(exampl
     shutil.copytree(example, tmp_path / "old")
     study, folder = study_of(tmp_path, ["old"]), RunFolder(tmp_path / "new")
     first = transferred(study, folder)
+    keep(first, folder)
+    write_study(study, folder.study)
     plan = Plan(study=study, folder=folder, objectives=(), limits=())
     spec = parse(spec_of(study, plan, load("digits")))
     assert [one.metric for one in spec.transfer] == ["val_accuracy", "latency_ms@local"]
@@ -110,6 +118,19 @@ def test_what_was_transferred_stays_what_it_was_and_reaches_the_generator(exampl
     shutil.rmtree(tmp_path / "old")
     assert transferred(study, folder) == json.loads(json.dumps(first))
     assert same_search(study, load_study(tmp_path / "s.toml")) == []
+
+
+def test_a_search_that_could_not_begin_leaves_nothing_of_what_it_was_told(example: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "new")
+    study = study_of(tmp_path, [str(example)])
+    store = "sqlite:////proc/none/study.db"
+    with pytest.raises(UnavailableError):
+        run_study(study, out=folder.path, fleet=load_fleet(), store=store)
+    assert not folder.transfer.exists() and not folder.study.exists()
+    folder.transfer.write_text('{"schema": 1, "transfer": [{"from": "a search that ended between the two files"}]}')
+    assert {one["from"] for one in transferred(study, folder)} == {
+        f"{example}: {metric}" for metric in ("val_accuracy", "latency_ms@local")
+    }
 
 
 def test_runs_that_tell_nothing_are_bad_input(example: Path, tmp_path: Path) -> None:
@@ -126,7 +147,45 @@ def test_runs_that_tell_nothing_are_bad_input(example: Path, tmp_path: Path) -> 
     young.close()
     with pytest.raises(InputError, match="given fewer than 10 figures"):
         transferred(study_of(tmp_path, ["young"]), folder)
-    assert not folder.transfer.exists()
     checks.transfer(study_of(tmp_path, []))
     with pytest.raises(InputError, match="accepted: none with the generator sobol"):
         checks.transfer(study_of(tmp_path, ["none"], initial_trials="generator = 'sobol'\ninitial_trials"))
+
+
+OWN = SimpleNamespace(parameters=convnet.parameters, build=convnet.build)
+LESS = (Choice("width", (128, 256), ordered=True), *convnet.parameters[1:])
+MORE = (*convnet.parameters, Choice("dropout", (0.0, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [(LESS, "width: given 64; accepted: one of 128, 256"), (MORE, "dropout: missing; accepted: one of 0.0, 0.5")],
+)
+def test_a_run_of_a_space_that_has_changed_since_is_bad_input(
+    parameters: Any, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Example(tmp_path / "old", STUDY.replace('"convnet"', f'"{__name__}:OWN"'))
+    old.start()
+    for index in range(12):
+        old.propose(index, BASELINE | {"depth_1": 1 + index % 4, "depth_2": 1 + index // 4})
+        old.measure(index)
+    old.close()
+    study = study_of(tmp_path, ["old"], convnet=f"{__name__}:OWN")
+    assert len(transferred(study, RunFolder(tmp_path / "new"))[0]["values"]) == 12
+    monkeypatch.setattr(OWN, "parameters", parameters)
+    given = f"old: given a network that is none of the space {__name__}:OWN as it is now: choices: {told}"
+    with pytest.raises(InputError, match=given):
+        transferred(study, RunFolder(tmp_path / "newer"))
+    with pytest.raises(InputError, match=given):
+        read_known([tmp_path / "old"], "latency_ms", "local")
+
+
+def test_the_page_names_the_seeds_that_both_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "_DOCS", tmp_path)
+    monkeypatch.setattr(transfer, "_LINES", tmp_path / "results-transfer.jsonl")
+    assert transfer._row("c10-a50") == "| c10-a50 | c10-2080ti | - | - | - | - | - | - | - | - | - |"
+    one = {"problem": "c10-a50", "method": "hwnas"}
+    for name, curves in (("search", {0: 0.25, 1: 0.5, 2: 0.75}), ("transfer", {0: 0.5, 2: 1.0, 3: 0.0})):
+        lines = [json.dumps(one | {"seed": seed, "curve": [value] * 20}) for seed, value in curves.items()]
+        (tmp_path / f"results-{name}.jsonl").write_text("\n".join(lines))
+    assert transfer._row("c10-a50") == "| c10-a50 | c10-2080ti | 0, 2 |" + " 0.500 | 0.750 |" * 4

@@ -51,7 +51,7 @@ def take(minutes: float | None = None) -> list[str]:
         f"`python -m benchmarks.bench transfer`: a search by `hwnas` that begins with {BEFORE} networks of an earlier",
         "search on another device and the same data, by one-edge evolution, beside `hwnas` without, of",
         "[results-search.md](results-search.md). Share of the true hypervolume after so many evaluations, the mean of",
-        "the seeds that both have.",
+        "the seeds that are named, which both have.",
         "",
         f"| problem | earlier search | seeds | {' | '.join(f'{n}, without | with' for n in AT)} |",
         "|---|---|---|" + "---|" * 2 * len(AT),
@@ -103,7 +103,7 @@ def _row(name: str) -> str:
         for n in AT
         for one in (without, curves)
     ]
-    return f"| {name} | {PAIRS[name]} | {len(seeds)} | {' | '.join(cells)} |"
+    return f"| {name} | {PAIRS[name]} | {', '.join(map(str, seeds)) or '-'} | {' | '.join(cells)} |"
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
