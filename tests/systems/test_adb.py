@@ -25,6 +25,7 @@ from processes import reason_of, wait_for
 
 import devices
 from devices import measure
+from devices.runner.link import VERSION
 from devices.session import Session, connect
 from devices.transports.adb import Device
 from devices.transports.local import Device as Local
@@ -135,7 +136,7 @@ def test_a_profile_comes_out_of_the_command(phone: Phone, tmp_path: Path) -> Non
     assert list(profile["node_providers"]) == ["cpu"]
     assert profile["peak_memory_mb"] > 0
     assert len(profile["operators"]) == sum(profile["node_providers"].values())
-    assert profile["device"]["versions"] == {"onnxruntime": onnxruntime.__version__, "runner": "1"}
+    assert profile["device"]["versions"] == {"onnxruntime": onnxruntime.__version__, "runner": str(VERSION)}
     assert profile["energy_mj"] is None
     assert wait_for(lambda: not phone.runners(), 5.0) is True
 
