@@ -42,12 +42,12 @@ def external_files(path: Path) -> list[Path]:
         raise InputError(f"{path}: there is no such model file")
     if path.suffix == ".pt2":
         return []  # a program of torch, which is always one file
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: not an ONNX file: it is empty")
     now = path.stat()
+    if now.st_size == 0:
+        raise InputError(f"{path}: not an ONNX file: it is empty")
     folder = path.resolve().parent
     files = []
-    for location in _named(path, now.st_mtime_ns, now.st_size):
+    for location in _named(path, now.st_ino, now.st_mtime_ns, now.st_size):
         file_path = (folder / location).resolve()
         if not file_path.is_relative_to(folder):
             raise InputError(f"{path}: its weights lie in {location!r}; accepted: files in its own folder")
@@ -58,13 +58,13 @@ def external_files(path: Path) -> list[Path]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _named(path: Path, mtime_ns: int, size: int) -> list[str]:
+def _named(path: Path, inode: int, mtime_ns: int, size: int) -> tuple[str, ...]:
     """The names of files that a model file asks for, read once for each state of it: it is asked for in every pass."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             if not any(number == 7 and kind == _BYTES for number, kind, _, _ in _fields(data, 0, len(data))):
                 raise _Malformed("it has no graph")
-            return sorted({_text(data, *span) for span in _locations(data, "model", 0, len(data), 0)})
+            return tuple(sorted({_text(data, *span) for span in _locations(data, "model", 0, len(data), 0)}))
         except _Malformed as error:
             raise InputError(f"{path}: not an ONNX file, or cut short: {error}") from None
 

@@ -21,6 +21,7 @@ def send(request: Request, path: Path, beside: Sequence[Path] = ()) -> str:
 
     Raises UnavailableError where the device has no room for them.
     """
+    path = path.resolve()  # a link is sent under the name of its file
     parts = parts_of(path, beside)
     digests = {name: sha256(part) for name, part in parts.items()}
     key = key_of(digests)
@@ -36,8 +37,7 @@ def send(request: Request, path: Path, beside: Sequence[Path] = ()) -> str:
 
 
 def parts_of(path: Path, beside: Sequence[Path]) -> dict[str, Path]:
-    """Name below the folder of ``path`` -> file, for it and those ``beside`` it."""
-    path = path.resolve()
+    """Name below the folder of ``path`` (resolved) -> file, for it and those ``beside`` it."""
     return {part.resolve().relative_to(path.parent).as_posix(): part.resolve() for part in (path, *beside)}
 
 

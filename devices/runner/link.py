@@ -85,6 +85,7 @@ class Link:
 
     def put(self, path: Path, beside: Sequence[Path] = ()) -> str:
         """The path on the device of an equal ``path``, with those ``beside`` it (in or below its folder) beside it."""
+        path = path.resolve()  # a link is sent under the name of its file
         parts = parts_of(path, beside)
         key = key_of({name: sha256(part) for name, part in parts.items()})
         if key not in self._there:
