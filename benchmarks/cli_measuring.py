@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.cli_options import Fleet, Html, Json, StoreUrl
+from benchmarks.cli_options import Csv, Fleet, Html, Json, StoreUrl
 
 Target = Annotated[
     list[str] | None, typer.Option("--target", help="A target of the fleet (repeatable), or all that its file names.")
@@ -47,7 +47,6 @@ Sweep = Annotated[
         "--sweep", metavar="KEY=VALUES", help="Each of threads=1,2,4 or batch=1,8 in turn (repeatable); gives the knee."
     ),
 ]
-Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write a table for spreadsheets.")]
 
 
 def profile(

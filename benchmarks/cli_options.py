@@ -16,6 +16,7 @@ StoreUrl = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="Where results are kept; default hwnas.db beside the fleet file."),
 ]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write a table for spreadsheets.")]
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write one self-contained page.")]
 
 

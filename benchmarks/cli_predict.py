@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.cli_options import Fleet, Json, StoreUrl
+from benchmarks.cli_options import Csv, Fleet, Json, StoreUrl
 
 
 def predict(
@@ -29,9 +29,7 @@ def predict(
     fleet: Fleet = None,
     store: StoreUrl = None,
     json: Json = False,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Also write a table for spreadsheets.")
-    ] = None,
+    csv: Csv = None,
 ) -> None:
     """What would it cost there, without measuring it? hwnas predict candidates.csv --run runs/digits --target pi5"""
     from benchmarks import predict as command

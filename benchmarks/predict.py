@@ -8,12 +8,12 @@ import io
 import json as json_
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import check_folders, store_of
+from benchmarks.measuring import check_folders, open_store, store_of
 from benchmarks.tables import figure, table
 from devices.fleet import load_fleet
 from nas.cost_models import Network
@@ -131,14 +131,11 @@ def _or_why(read: Callable[[Any], Network], what: Any) -> Network | str:
         return str(error)
 
 
-def _store(url: str | None, fleet: Path | None) -> Any:
+def _store(url: str | None, fleet: Path | None) -> AbstractContextManager[Store | None]:
     """The one that is named, else the usual one if it is there."""
-    path = store_of(url, fleet)
-    if isinstance(path, Path) and not path.is_file():
-        if url is not None:
-            raise InputError(f"--store {path}: there is no such store; it is made by: hwnas profile MODEL")
+    if url is None and not Path(store_of(None, fleet)).is_file():
         return nullcontext()
-    return Store(path)
+    return open_store(url, fleet)
 
 
 def _show(found: Predicted) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.report_words import label, plural, superlative, with_unit
+from benchmarks.report_words import label, plural, superlative, test_of, with_unit
 from benchmarks.tables import duration
 from nas import pareto
 from nas.journal import Trial
@@ -77,7 +77,7 @@ def why_no_front(results: Results) -> str:
 def _tested(results: Results, index: int, metric: str) -> str:
     """ ", 99.12 % on the test set": the same score on data that the search has not seen, where there is one."""
     known = results.figures(index)
-    split = f"test_{metric.removeprefix('val_')}"
+    split = test_of(metric)
     name = next((name for name in (split, f"{split}_shipped") if name in known), None)
     if not metric.startswith("val_") or name is None:
         return ""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.report_figures import volumes
 from benchmarks.report_front import staircase
 from benchmarks.report_plot import Figure, Point, Trace, dots, figure, hover, hover_text, layout, lines, place
 from benchmarks.report_tables import Table, code, text
@@ -83,14 +84,7 @@ def _front(run: Results, shared: Sequence[Objective]) -> list[Trial]:
 
 
 def _volumes(run: Results, shared: Sequence[Objective], reference: Mapping[str, float] | None) -> list[float]:
-    if reference is None:
-        return []
-    rows: list[dict[str, float]] = []
-    volumes = []
-    for trial in run.trials:
-        rows += [trial.metrics] if trial.state == "completed" else []
-        volumes.append(pareto.hypervolume(rows, shared, reference, run.limits))
-    return volumes
+    return [] if reference is None else volumes(run, shared, reference)
 
 
 def _table(sides: Sequence[_Side], shared: Sequence[Objective]) -> Table:

@@ -24,6 +24,7 @@ from benchmarks.report_plot import (
 )
 from benchmarks.report_words import label, scaled, titled, told, with_unit
 from nas import pareto
+from nas.generators import Objective
 from nas.quality import INTERVAL_95, Fit, rank_correlation
 from nas.results import Results
 from profiles.records import Profile
@@ -33,14 +34,10 @@ def hypervolume(results: Results) -> Figure | None:
     """After each trial, in the order of their numbers; ``None`` where there is no trial or no reference point yet."""
     if results.reference is None or not results.trials:
         return None
-    volumes = []
-    rows: list[dict[str, float]] = []
-    for trial in results.trials:
-        rows += [trial.metrics] if trial.state == "completed" else []
-        volumes.append(pareto.hypervolume(rows, results.objectives, results.reference, results.limits))
+    reached = volumes(results, results.objectives, results.reference)
     trials = [trial.index for trial in results.trials]
-    texts = [f"after trial {index}: {volume:.4g}" for index, volume in zip(trials, volumes, strict=True)]
-    curve = lines("hypervolume", trials, volumes, "var(--accent)", shape="hv", width=2) | hover(texts)
+    texts = [f"after trial {index}: {volume:.4g}" for index, volume in zip(trials, reached, strict=True)]
+    curve = lines("hypervolume", trials, reached, "var(--accent)", shape="hv", width=2) | hover(texts)
     drawn = layout("trial", "hypervolume") | {"showlegend": False}
     end = min(results.study.search.initial_trials, len(trials)) - 0.5
     area = {"type": "rect", "xref": "x", "yref": "paper", "x0": -0.5, "x1": end, "y0": 0, "y1": 1, "layer": "below"}
@@ -54,6 +51,16 @@ def hypervolume(results: Results) -> Figure | None:
     marked = curve | {"mode": "lines+markers", "marker": {"size": 5}}
     title = "Hypervolume over trials"
     return figure("hypervolume", title=title, caption=caption, data=[marked], layout=drawn, height=320)
+
+
+def volumes(results: Results, objectives: Sequence[Objective], reference: Mapping[str, float]) -> list[float]:
+    """What the trials so far dominate, after each of them."""
+    rows: list[dict[str, float]] = []
+    found = []
+    for trial in results.trials:
+        rows += [trial.metrics] if trial.state == "completed" else []
+        found.append(pareto.hypervolume(rows, objectives, reference, results.limits))
+    return found
 
 
 def cross_validation(fits: Sequence[Fit]) -> list[Figure]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from benchmarks.report_answer import why_no_front
 from benchmarks.report_plot import place
 from benchmarks.report_tables import Table, text
-from benchmarks.report_words import bound, compared, label, plural, scaled, superlative, told, unit, with_unit
+from benchmarks.report_words import bound, compared, label, plural, scaled, superlative, test_of, versus, with_unit
 from nas import pareto
-from nas.generators import Objective
 from nas.journal import Trial
 from nas.quality import INTERVAL_95, modelled
 from nas.results import Results, pick
@@ -98,23 +97,27 @@ def _table(results: Results, trial: Trial, profiles: Profiles) -> Table:
     before = {} if other is None else results.figures(other.index)
     after = results.figures(trial.index)
     rows = [
-        (_head(results, name), _figure(results, trial, name, profiles), compared(before, after, [_wanted(name)]))
+        (_head(results, name), _figure(results, trial, name, profiles), _versus(name, before, after))
         for name in _metrics(results, after)
     ]
     if not any(name.startswith("test_") for name in after) and results.objectives[0].name.startswith("val_"):
         rows.insert(
-            0, (label(_test_of(results.objectives[0].name)), f"not measured: {_why_no_test(results, trial)}", [])
+            0, (label(test_of(results.objectives[0].name)), f"not measured: {_why_no_test(results, trial)}", "")
         )
     heads = ["figure", "this network"] + ([] if other is None else [f"against the incumbent, trial {other.index}"])
-    cells = [[text(value) for value in (head, figure, ", ".join(parts))[: len(heads)]] for head, figure, parts in rows]
+    cells = [[text(value) for value in (head, figure, against)[: len(heads)]] for head, figure, against in rows]
     caption = "In brackets: 95 % intervals. ±: standard deviation over trainings with other seeds"
     return Table(caption=caption, heads=heads, rows=cells)
+
+
+def _versus(name: str, before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    return versus(name, before[name], after[name]) if name in before and name in after else ""
 
 
 def _metrics(results: Results, figures: Mapping[str, float]) -> list[str]:
     """In the order of the rows. Those of ``ALWAYS`` also where they were not measured."""
     named = modelled(results)
-    tests = [_test_of(name) for name in named if name.startswith("val_")]
+    tests = [test_of(name) for name in named if name.startswith("val_")]
     static = [name for name in named if "@" not in name]
     found = [name for test in tests for name in (test, f"{test}_shipped")] + static + list(_SIZES)
     kept = [name for name in found if name in figures]
@@ -122,10 +125,6 @@ def _metrics(results: Results, figures: Mapping[str, float]) -> list[str]:
         kept += [f"{metric}@{target}" for metric in ALWAYS]
         kept += [name for name in named if name.endswith(f"@{target}") and name in figures]
     return list(dict.fromkeys(kept))
-
-
-def _test_of(name: str) -> str:
-    return f"test_{name.removeprefix('val_')}"
 
 
 def _head(results: Results, name: str) -> str:
@@ -145,7 +144,7 @@ def _figure(results: Results, trial: Trial, name: str, profiles: Profiles) -> st
         return f"not measured: {reason}"
     spread = figures.get(f"{name}_sd")
     if spread is not None:
-        return " ".join(part for part in (told(name, figures[name], spread), unit(name)) if part)
+        return with_unit(name, figures[name], spread)
     sem = (trial.sems | trial.confirmed_sems).get(name)
     words = [*_interval(name, figures[name], sem, profile), *_flags(metric, profile)]
     return with_unit(name, figures[name]) + (f" ({'; '.join(words)})" if words else "")
@@ -171,8 +170,3 @@ def _why_no_test(results: Results, trial: Trial) -> str:
     if results.study.train.table is not None:
         return "accuracies come from a table"
     return trial.confirm_reason or "the data has no test split"
-
-
-def _wanted(name: str) -> Objective:
-    """For ``compared``, which asks for the goal of accuracies alone."""
-    return Objective(name=name, goal="max")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.report_words import compared, label, plural, titled, told, with_unit
+from benchmarks.report_words import compared, label, plural, test_of, titled, told, with_unit
 from nas.journal import Trial
 from nas.quality import Fit, modelled
 from nas.results import Results
@@ -186,7 +186,7 @@ def _tests(results: Results, metrics: Sequence[str]) -> dict[str, str]:
     known = {name for index in results.front for name in results.figures(index)}
     heads: dict[str, str] = {}
     for name in metrics:
-        test = f"test_{name.removeprefix('val_')}"
+        test = test_of(name)
         if name.startswith("val_"):
             heads |= {f"{test}_shipped": f"{titled(test)}: this file", test: f"{titled(test)}: other seeds"}
     return {name: head for name, head in heads.items() if name in known}

@@ -80,8 +80,13 @@ def told(metric: str, value: float | None, error: float | None = None) -> str:
     return figure(scaled(metric, value), None if error is None else scaled(metric, error))
 
 
-def with_unit(metric: str, value: float) -> str:
-    return " ".join(part for part in (told(metric, value), unit(metric)) if part)
+def with_unit(metric: str, value: float, error: float | None = None) -> str:
+    return " ".join(part for part in (told(metric, value, error), unit(metric)) if part)
+
+
+def test_of(metric: str) -> str:
+    """'val_accuracy' -> 'test_accuracy': the same score on the other split."""
+    return f"test_{metric.removeprefix('val_')}"
 
 
 def bound(limit: Limit) -> str:
@@ -91,26 +96,21 @@ def bound(limit: Limit) -> str:
 
 def compared(before: Mapping[str, float], after: Mapping[str, float], objectives: Sequence[Objective]) -> list[str]:
     """['1.8 times faster', '0.4 points better']: ``after`` against ``before``, for each objective that both have."""
-    parts = []
-    for objective in objectives:
-        name = objective.name
-        if name not in before or name not in after:
-            continue
-        old, new = before[name], after[name]
-        plain = name.partition("@")[0]
-        if _is_share(name):
-            points = 100 * abs(new - old)
-            better = (new > old) == (objective.goal == "max")
-            parts.append("as good" if points < 0.05 else f"{points:.1f} points {'better' if better else 'worse'}")
-        elif old > 0 and new > 0:
-            lower, higher = _COMPARED.get(plain, ("smaller", "larger"))
-            ratio = max(old / new, new / old)
-            parts.append(
-                f"{ratio:.2f} times {lower if new < old else higher}" if ratio >= 1.005 else f"equal {label(name)}"
-            )
-        else:
-            parts.append(f"{label(name)} {scaled(name, new - old):+.3g} {unit(name)}".rstrip())
-    return parts
+    shared = [objective for objective in objectives if objective.name in before and objective.name in after]
+    return [versus(one.name, before[one.name], after[one.name], one.goal) for one in shared]
+
+
+def versus(metric: str, old: float, new: float, goal: str = "max") -> str:
+    """One of ``compared``. ``goal``: asked for of scores alone."""
+    if _is_share(metric):
+        points = 100 * abs(new - old)
+        better = (new > old) == (goal == "max")
+        return "as good" if points < 0.05 else f"{points:.1f} points {'better' if better else 'worse'}"
+    if old > 0 and new > 0:
+        lower, higher = _COMPARED.get(metric.partition("@")[0], ("smaller", "larger"))
+        ratio = max(old / new, new / old)
+        return f"{ratio:.2f} times {lower if new < old else higher}" if ratio >= 1.005 else f"equal {label(metric)}"
+    return f"{label(metric)} {scaled(metric, new - old):+.3g} {unit(metric)}".rstrip()
 
 
 def comparative(objective: Objective) -> str:

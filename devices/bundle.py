@@ -75,12 +75,12 @@ def build_agent() -> Path:
     return path
 
 
-@functools.cache
 def agent_digest() -> str:
     """What names the agent: the first 16 digits of its sha256."""
     return _digest(agent_bytes())
 
 
+@functools.cache
 def agent_bytes() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

@@ -76,6 +76,10 @@ def compare(
     against = base_target or target
     if against.device != target.device:
         raise InputError(f"a duet: given targets of {against.device} and {target.device}; accepted: of one device")
+    together = _together(against, target)
+    if not together:
+        longer = max(plan.block_ms, _RIVALS_BLOCK_MS)
+        plan = dataclasses.replace(plan, groups=min(plan.groups, _RIVALS_GROUPS), block_ms=longer)
     tell = on_event or (lambda kind, data: None)
     name = f"{base.name} / {other.name}"
     for job, where in ((base, against), (other, target)):
@@ -92,7 +96,8 @@ def compare(
         start = time.monotonic()
         try:
             arms = [_arm(session, "base", base, against), _arm(session, "other", other, target)]
-            answers[number] = _process(session, arms if (number + turn) % 2 == 0 else arms[::-1], plan, number)
+            ordered = arms if (number + turn) % 2 == 0 else arms[::-1]
+            answers[number] = _process(session, "latency" if together else "rivals", ordered, plan, number)
         except MeasurementError as error:
             raise type(error)(f"{name}: {error}") from None
         spent_s += time.monotonic() - start
@@ -128,28 +133,25 @@ def compare(
     )
 
 
-def _process(session: Session, arms: list[dict[str, Any]], plan: DuetPlan, number: int) -> Record:
-    together = _together(*(arm["target"] for arm in arms))
-    groups = plan.groups if together else min(plan.groups, _RIVALS_GROUPS)
-    block_ms = plan.block_ms if together else max(plan.block_ms, _RIVALS_BLOCK_MS)
+def _process(session: Session, operation: str, arms: list[dict[str, Any]], plan: DuetPlan, number: int) -> Record:
     return session.request(
-        "latency" if together else "rivals",
+        operation,
         target=arms[0]["target"],
         arms=arms,
         seed=plan.seed + number,
-        groups=groups,
-        max_groups=some_more(groups),
-        enough_ms=enough_ms(groups, block_ms),
-        block_ms=block_ms,
+        groups=plan.groups,
+        max_groups=some_more(plan.groups),
+        enough_ms=enough_ms(plan.groups, plan.block_ms),
+        block_ms=plan.block_ms,
         warm_up_ms=plan.warm_up_ms,
         interval_ms=plan.interval_ms,
         deadline_s=plan.deadline_s,
     )
 
 
-def _together(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def _together(first: Target, second: Target) -> bool:
     """Whether one process can hold both, neither of them noticing the other."""
-    return all(first[key] == second[key] for key in ("engine", "provider", "threads", "python"))
+    return all(getattr(first, key) == getattr(second, key) for key in ("engine", "provider", "threads", "python"))
 
 
 def _arm(session: Session, name: str, job: Job, target: Target) -> dict[str, Any]:

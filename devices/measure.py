@@ -25,7 +25,7 @@ from profiles.errors import HwnasError, InputError, MeasurementError
 from profiles.files import write_bytes
 from profiles.records import Profile, Target
 
-# The default is for a search: about 2 s a model on a quiet machine, 0.2 s of it for each of five processes to start.
+# The default is for a search: about 2 s a model, a part of it for five processes to start.
 PROCESSES = 3
 GROUPS = 11
 BLOCK_MS = 4.0
@@ -65,8 +65,8 @@ class Plan:
     ``within``: measure on, process by process, until the 95 % interval of the calibrated latency has this half-width
     (0.01 is 1 %) or the latency pass of a model has taken ``budget_s``; ``processes`` is then the least number.
     ``None``: exactly ``processes``.
-    ``hurried``: a process ends early where runs are longer than blocks were to be. Without, the default plan gives the
-    66 times that a 90th percentile needs also of a model that takes long.
+    ``hurried``: a process ends early where runs are longer than blocks were to be. Without, the default plan gives at
+    least 66 times also of a model that takes long, and a 90th percentile needs 64.
     """
 
     processes: int = PROCESSES

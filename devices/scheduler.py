@@ -150,6 +150,7 @@ class _Hall:
                 bell.notify_all()
             for session in self._sessions.values() if abort else ():
                 session.abort()
+        self.room.release(max(1, len(self._threads)))  # those that wait for room; none waits from here on
         end = time.monotonic() + _END_S
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -256,8 +257,8 @@ class _Hall:
             self._lines[boards].open -= 1
             if not self._lines[boards].open:
                 self._ring(boards)
-        while not (self.room.acquire(timeout=1.0) or self._closing.is_set()):
-            pass
+        if not self._closing.is_set():
+            self.room.acquire()
         self._tell(outcome)
 
     def _back(self, item: _Item) -> None:

@@ -43,6 +43,10 @@ def test_a_file_arrives_whole_and_once(device: Any, tmp_path: Path, size: int) -
     device.asked.clear()
     assert transfer.send(device, model, [weights]) == str(there)
     assert device.asked == ["have"]
+    link = tmp_path / "elsewhere" / "link.onnx"
+    link.parent.mkdir()
+    link.symlink_to(model)
+    assert transfer.send(device, link, [weights]) == str(there)
     weights.write_bytes(b"others.")
     os.utime(weights, (1, 1))
     assert transfer.send(device, model, [weights]) != str(there)

@@ -38,6 +38,7 @@ def take() -> list[str]:
     lines = [
         "# A fleet of null devices",
         "",
+        "`python -m benchmarks.bench fleet`:",
         f"{CANDIDATES} candidates for each board of a pool; each takes {CANDIDATE_MS:g} ms there. Busy: the share",
         "of the wall time in which a board worked, the least of them. CPU: of the controller, for one candidate.",
         "",

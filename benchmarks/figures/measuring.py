@@ -13,7 +13,7 @@ import math
 import random
 import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -59,7 +59,7 @@ def take(minutes: float | None = None) -> list[str]:
             for turn in range(1, TURNS + 1):
                 for kind, count in _COUNTS.items():
                     quiet = kind.startswith("overhead")
-                    with _nothing() if quiet else _load.busy(seed=turn):
+                    with nullcontext() if quiet else _load.busy(seed=turn):
                         units.do(kind, math.ceil(count * turn / TURNS), works[kind])
     return _report.page(units, _COUNTS)
 
@@ -80,8 +80,8 @@ def _works(session: Session, target: Target, folder: Path) -> dict[str, Callable
             for name in ("half", "one", "five")
         },
         "same": lambda n: duet(*(2 * (nets["one" if n % 3 == 2 else "twenty"],)), n),
-        "slower 5 %": partial(duet, nets["twenty"], nets["twenty_one"], plan=DuetPlan(budget_s=SEARCHED_S)),
-        "slower 3 %": partial(duet, nets["thirty_three"], nets["thirty_four"], plan=DuetPlan(budget_s=SEARCHED_S)),
+        "slower 5 %": partial(duet, nets["twenty"], nets["twenty_one"], plan=LOOK),
+        "slower 3 %": partial(duet, nets["thirty_three"], nets["thirty_four"], plan=LOOK),
         **{
             f"repeat {name}": partial(_repeat, session, target, nets[name], PRECISE_REPEAT)
             for name in ("twenty", "one", "five")
@@ -92,6 +92,7 @@ def _works(session: Session, target: Target, folder: Path) -> dict[str, Callable
     }
 
 
+LOOK = DuetPlan(budget_s=SEARCHED_S)
 PRECISE_REPEAT = dataclasses.replace(PRECISE, budget_s=SEARCHED_S, memory=False)
 LONG = dataclasses.replace(PRECISE, within=0.005, budget_s=BUDGET_S, memory=False)
 
@@ -153,8 +154,3 @@ def _candidate(folder: Path, number: int) -> Path:
         }
         export_onnx(build(space, choices, (3, 16, 16), 10), path, input_shape=(3, 16, 16))
     return path
-
-
-@contextmanager
-def _nothing() -> Any:
-    yield

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from boards import Board
+from processes import wait_for
 
 import devices
 from profiles.store import Store
@@ -73,8 +74,8 @@ def test_no_result_is_lost_doubled_or_mixed_up(
     print(f"{len(profiles)} profiles; {dict(chaos.done)}")
 
     # A board whose link was cut hears of it when the signs of life stay away.
-    _wait(lambda: not any(board.processes("agent-") for board in lab), 60.0)
-    _wait(lambda: not _clients(lab[0].config), 30.0)
+    wait_for(lambda: not any(board.processes("agent-") for board in lab), 60.0)
+    wait_for(lambda: not _clients(lab[0].config), 30.0)
     for board in lab:
         lines = (board.home / ".cache/hwnas/measured.jsonl").read_text().splitlines()
         spans = sorted((span["start_s"], span["end_s"]) for span in map(json.loads, lines))
@@ -141,10 +142,3 @@ def _clients(config: Path) -> list[str]:
             if words[0] == "ssh" and str(config) in words:
                 found.append(path.parent.name)
     return found
-
-
-def _wait(condition: object, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.1)
