@@ -155,7 +155,7 @@ def seen(results: Results) -> Iterator[Seen]:
         return Seen(choices=of.choices, precision=precision, digest=of.digest, figures=figures, folder=folder)
 
     for trial in results.of_space:
-        yield one(trial, results.figures(trial.index), results.folder.trial(trial.index))
+        yield one(trial, trial.figures, results.folder.trial(trial.index))
     proposed = {trial.digest for trial in results.trials}
     for scout in scouts_of(results.events).values():
         if scout.digest not in proposed:  # else the trial has its figures

@@ -52,7 +52,7 @@ def agreed(name: str, runs: Sequence[Results], fleet: Fleet | None) -> Setting |
 
 def _begun(name: str, results: Results) -> Setting | None:
     """As it was when the search began."""
-    described = next(event.data["targets"] for event in results.events if event.kind == "started").get(name)
+    described = results.started.data["targets"].get(name)
     if described is None:
         return None
     known = {field.name: described[field.name] for field in dataclasses.fields(Target) if field.name in described}
