@@ -155,8 +155,7 @@ def _kept(event: Event, folder: Path) -> Kept:
 
 def _settings(target: Target) -> dict[str, Any]:
     """What of a target makes its figures, beside the device and the environment."""
-    names = ("engine", "provider", "precision", "threads", "batch", "transfers")
-    return {name: getattr(target, name) for name in names}
+    return {name: value for name, value in target.settings.items() if name != "python"}
 
 
 def _place(folder: Path, digest: str, suffix: str) -> Path:

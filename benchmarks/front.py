@@ -53,7 +53,8 @@ def print_front(results: Results, members: list[int] | None = None) -> None:
     rows = []
     by_index = {trial.index: trial for trial in results.trials}
     for index in chosen:
-        trial, figures = by_index[index], results.figures(index)
+        trial = by_index[index]
+        figures = trial.figures
         sems = trial.sems | trial.confirmed_sems
         row = [str(index), *(figure(figures.get(name), sems.get(name)) for name in names)]
         row += [figure(figures.get(name), figures.get(f"{name}_sd")) for name in tests]
@@ -76,8 +77,7 @@ _HEADS = {"test_accuracy": "test_accuracy, other seeds", "test_accuracy_shipped"
 
 def _replayed(results: Results) -> list[tuple[str, str]]:
     """(target, meter) where the readings were not taken here."""
-    started = next(event for event in results.events if event.kind == "started")
-    meters = {name: described.get("meter") for name, described in started.data["targets"].items()}
+    meters = {name: described.get("meter") for name, described in results.started.data["targets"].items()}
     return [(name, meter["name"]) for name, meter in meters.items() if meter and "replayed" in meter["flags"]]
 
 
@@ -88,7 +88,7 @@ def _better(results: Results, index: int) -> str:
 
 
 def _member(results: Results, trial: Trial) -> dict[str, Any]:
-    metrics = dict(sorted(results.figures(trial.index).items(), key=lambda item: _order(item[0])))
+    metrics = dict(sorted(trial.figures.items(), key=lambda item: _order(item[0])))
     return {
         "trial": trial.index,
         "digest": trial.digest,

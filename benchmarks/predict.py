@@ -100,25 +100,16 @@ def _readable(measured: Sequence[Measured], read: Callable[[Measured], Network])
 
 def _candidates(known: Known, path: Path) -> list[Asked]:
     """A row each; columns that are no choice are left alone, so ``trials.csv`` of a run will do."""
-    heads, rows = read_cells(path)
-    for parameter in known.space.parameters:
-        if heads.count(parameter.name) != 1:
-            raise InputError(
-                f"{path}: column {parameter.name}: given {heads.count(parameter.name)} of that name; accepted: one for "
-                "each choice of the space"
-            )
+    names = [parameter.name for parameter in known.space.parameters]
+    rows = read_cells(path, names, "one for each choice of the space")
     if not rows:
         raise InputError(f"{path}: no rows; accepted: one for each candidate")
     asked = []
-    for number, row in enumerate(rows, start=2):
-        where = f"{path}: line {number}"
-        if len(row) != len(heads):
-            raise InputError(f"{where}: given {len(row)} cells; accepted: {len(heads)}, as in line 1")
-        cells = dict(zip(heads, row, strict=True))
-        if not any(cells[p.name] for p in known.space.parameters):  # a baseline that is a file, in trials.csv
+    for number, cells in enumerate(rows, start=2):
+        if not any(cells[name] for name in names):  # a baseline that is a file, in trials.csv
             asked.append(Asked(name=f"line {number}", choices=None, network="no choices: no network of the space"))
             continue
-        chosen = {p.name: value_in(where, p, cells[p.name]) for p in known.space.parameters}
+        chosen = {p.name: value_in(f"{path}: line {number}", p, cells[p.name]) for p in known.space.parameters}
         choices = canonical(known.space, chosen)
         asked.append(Asked(name=f"line {number}", choices=choices, network=_or_why(known.network, choices)))
     return asked

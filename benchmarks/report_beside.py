@@ -131,7 +131,7 @@ def _differences(sides: Sequence[_Side]) -> Table | None:
 
 
 def _settings(run: Results) -> dict[str, str]:
-    started = next(event for event in run.events if event.kind == "started")
+    started = run.started
     told = dict(_flat(run.study.model_dump(exclude={"objective", "constraint"}), ""))
     told |= {"objective": _told(run.objectives), "constraint": ", ".join(map(bound, run.limits)) or "none"}
     return told | dict(_flat(started.data["targets"], "targets."))

@@ -15,7 +15,7 @@ from profiles.records import Profile
 
 def conditions(results: Results, profiles: Mapping[str, Mapping[int, Profile]]) -> list[Table]:
     """One table per target: the device, what ran the models, and how the measurements went."""
-    started = next(event for event in results.events if event.kind == "started")
+    started = results.started
     tables = []
     for name, described in started.data["targets"].items():
         found = list(profiles.get(name, {}).values())

@@ -62,7 +62,7 @@ def models(networks: Sequence[Network], logs: Array) -> dict[str, Fit]:
     return found
 
 
-def table(described: Sequence[Described], names: Sequence[str]) -> Array:
+def _table(described: Sequence[Described], names: Sequence[str]) -> Array:
     """(n, names); what is missing is 0."""
     rows = [[one.get(name, 0.0) for name in names] for one in described]
     return np.array(rows, float).reshape(len(described), len(names))
@@ -82,7 +82,7 @@ def _sum(
     """Each kind of operation adds its share, never a negative one, to a constant: least squares of relative errors."""
     described = [part(network) for network in networks]
     names = sorted({name for one in described for name in one if name.startswith(prefixes)})
-    whole = table(described, names)
+    whole = _table(described, names)
     # Of columns that are multiples of each other, one: which gets the weight would be chance.
     scaled = whole / np.maximum(whole.max(0, initial=0.0), _TINY)
     kept = np.sort(np.unique(scaled.round(9), axis=1, return_index=True)[1])
@@ -94,7 +94,7 @@ def _sum(
         weights = nnls(relative / unit, np.ones(len(rows)))[0] / unit
 
         def predict(others: Sequence[Network]) -> Array:
-            found: Array = table([part(other) for other in others], names) @ weights[:-1] + weights[-1]
+            found: Array = _table([part(other) for other in others], names) @ weights[:-1] + weights[-1]
             return np.log(np.maximum(found, _TINY))
 
         return predict
@@ -108,7 +108,7 @@ def _process(networks: Sequence[Network], logs: Array) -> Fit:
 
     described = [network.features for network in networks]
     names = sorted({name for one in described for name in one})
-    whole = table(described, names)
+    whole = _table(described, names)
     centre, unit = whole.mean(0), whole.std(0)
     varied = unit > 1e-9 * (1 + np.abs(centre))
     names = [name for name, varies in zip(names, varied, strict=True) if varies]
@@ -119,7 +119,7 @@ def _process(networks: Sequence[Network], logs: Array) -> Fit:
     def fit(rows: Rows) -> Predict:
         def predict(others: Sequence[Network]) -> Array:
             surrogate.condition(x[rows], logs[rows], None)
-            return surrogate.predict((table([other.features for other in others], names) - centre) / unit)[0]
+            return surrogate.predict((_table([other.features for other in others], names) - centre) / unit)[0]
 
         return predict
 

@@ -45,19 +45,15 @@ def work(operations: Sequence[Operation]) -> dict[str, float]:
 
 
 def _sums(operations: Sequence[Operation]) -> dict[str, float]:
-    counts = Counter(operation.kind for operation in operations)
-    found: dict[str, float] = {f"count {kind}": float(count) for kind, count in counts.items()}
-    macs: dict[str, float] = defaultdict(float)
+    found = {name: value for name, value in work(operations).items() if not name.startswith("elements ")}
     at: dict[str, float] = defaultdict(float)
     size = next((operation.positions for operation in operations if operation.positions), 0)
     for operation in operations:
-        macs[f"macs {operation.kind}"] += operation.macs / 1e6
         if operation.macs and operation.positions and size:
             level = round(math.log2(size / operation.positions))
             at[f"depth at 1/{2**level}"] += 1
-            at[f"macs at 1/{2**level}"] += operation.macs
-    found |= {name: value for name, value in macs.items() if value}
-    found |= {name if name.startswith("depth") else f"log {name}": value for name, value in at.items()}
+            at[f"log macs at 1/{2**level}"] += operation.macs
+    found |= at
     found |= {name: math.log1p(value) for name, value in found.items() if name.startswith("log ")}
     found["log macs"] = math.log1p(sum(operation.macs for operation in operations))
     found["log weights"] = math.log1p(sum(operation.weights for operation in operations))

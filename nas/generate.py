@@ -116,7 +116,9 @@ class AskTell:
         if not scouts(self._spec.generator):
             return None
         generator: Any = self._generator(self._spec.generator)
-        choices = generator.scout(lambda found: self._seen(found) or self._digest(found) in self._scouted)
+        choices = generator.scout(
+            lambda found: (digest := self._digest(found)) in self._known or digest in self._scouted
+        )
         if choices is None:
             return None
         choices = self._canonical(choices)

@@ -11,7 +11,7 @@ Not covered: branches that depend on data (TracingError); what a custom C++ oper
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,6 +49,12 @@ class Operation:
     positions: int
     live: bool = True
 
+    @classmethod
+    def of(cls, kind: str, inputs: tuple[int, ...], macs: int, weights: int, shape: tuple[int, ...]) -> Operation:
+        """``shape``: of its result."""
+        positions = math.prod(shape[2:]) if len(shape) > 2 else 0
+        return cls(kind, inputs, macs, weights, math.prod(shape), positions)
+
 
 def trace(module: nn.Module, input_shape: Sequence[int]) -> list[Operation]:
     """In the order of execution, in evaluation mode, one input of ``input_shape``; the first is the input itself.
@@ -65,7 +71,17 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> list[Operation]:
         raise TracingError(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
     finally:
         _RECORDER.reset(token)
-    return recorder.finished([tensor.node for tensor in _tensors(output) if isinstance(tensor, _Shaped)])
+    outputs = [tensor.node for tensor in _tensors(output) if isinstance(tensor, _Shaped)]
+    return with_dead(recorder.operations, [node for node in outputs if not recorder.constant[node]])
+
+
+def with_dead(operations: Sequence[Operation], outputs: Iterable[int]) -> list[Operation]:
+    """Marked are those on no path to ``outputs``, the indices of what the network gives that is no constant."""
+    reached = set(outputs)
+    for node in range(len(operations) - 1, -1, -1):
+        if node in reached:
+            reached.update(operations[node].inputs)
+    return [one if node in reached else replace(one, live=False) for node, one in enumerate(operations)]
 
 
 class _Recorder:
@@ -80,17 +96,8 @@ class _Recorder:
         live = tuple(node for node in inputs if not self.constant[node])
         tensor.node = len(self.operations)
         self.constant.append((not live and kind != "input") or kind == "zero")
-        elements = math.prod(shape)
-        positions = math.prod(shape[2:]) if len(shape) > 2 else 0
-        self.operations.append(Operation(kind, live, macs, weights, elements, positions))
+        self.operations.append(Operation.of(kind, live, macs, weights, shape))
         return tensor
-
-    def finished(self, outputs: Sequence[int]) -> list[Operation]:
-        reached = {node for node in outputs if not self.constant[node]}
-        for node in range(len(self.operations) - 1, -1, -1):
-            if node in reached:
-                reached.update(self.operations[node].inputs)
-        return [one if node in reached else replace(one, live=False) for node, one in enumerate(self.operations)]
 
 
 _RECORDER: ContextVar[_Recorder] = ContextVar("recorder")

@@ -72,6 +72,12 @@ class Trial:
         """A network of the study's space, and not a file from elsewhere."""
         return bool(self.choices)
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Its metrics; confirmed ones take the place of those of the search."""
+        again = {name: value for name, value in (self.confirmed or {}).items() if value is not None}
+        return self.metrics | again
+
 
 class Journal:
     """The events of one study in a store. ``listener`` hears each after it is durable, earlier ones as "recalled".

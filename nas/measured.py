@@ -27,7 +27,7 @@ from nas.networks import operations_of
 from nas.precision import PRECISION
 from nas.results import Results, read_results
 from nas.scouting import Scout, scouts_of
-from nas.settings import Setting, agreed, settings_of
+from nas.settings import Setting, agreed
 from nas.spaces import SearchSpace, check, find_space
 from profiles.errors import HwnasError, InputError, MeasurementError, TrialError
 from profiles.records import METRICS, Profile
@@ -155,7 +155,7 @@ def seen(results: Results) -> Iterator[Seen]:
         return Seen(choices=of.choices, precision=precision, digest=of.digest, figures=figures, folder=folder)
 
     for trial in results.of_space:
-        yield one(trial, results.figures(trial.index), results.folder.trial(trial.index))
+        yield one(trial, trial.figures, results.folder.trial(trial.index))
     proposed = {trial.digest for trial in results.trials}
     for scout in scouts_of(results.events).values():
         if scout.digest not in proposed:  # else the trial has its figures
@@ -164,10 +164,10 @@ def seen(results: Results) -> Iterator[Seen]:
 
 def _profiled(store: Store, metric: str, setting: Setting, networks: Sequence[Seen]) -> dict[str, list[float]]:
     """Digest of a candidate -> figures of its files, taken in its own precision, or else in the target's."""
-    settings = settings_of(setting.target)
+    settings = setting.target.settings
     there: dict[tuple[str, str], list[Profile]] = defaultdict(list)
     for profile in store.profiles(target=setting.target.name, raw=False):
-        if settings_of(profile.target) | {"precision": settings["precision"]} == settings:
+        if profile.target.settings | {"precision": settings["precision"]} == settings:
             there[profile.digest, profile.target.precision].append(profile)
     if not there:
         return {}

@@ -59,9 +59,7 @@ def _write_run(results: Results, trial: Trial, experiment: Path, span: tuple[int
     folder = experiment / run
     began, ended = span
     errors = {f"{name}_sem": value for name, value in (trial.sems | trial.confirmed_sems).items()}
-    metrics: dict[str, list[Step]] = {
-        name: [(ended, value, 0)] for name, value in (results.figures(trial.index) | errors).items()
-    }
+    metrics: dict[str, list[Step]] = {name: [(ended, value, 0)] for name, value in (trial.figures | errors).items()}
     tb = results.folder.trial(trial.index).retry(trial.attempt) / "tb"
     metrics |= {
         f"curve/{name}": [(ended, value, step) for step, value in points] for name, points in read_curves(tb).items()

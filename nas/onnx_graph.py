@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devices import onnxfile
-from nas.graph import Operation, TracingError
+from nas.graph import Operation, TracingError, with_dead
 from profiles.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ _PRODUCTS = ("Gemm", "MatMul")
 _POOLS = ("AveragePool", "MaxPool", "LpPool")
 
 Shape = tuple[int, ...]
+_NOTHING = (0,)  # stands for a shape that the file does not tell, and for that of a single number
 
 
 def read(path: Path) -> list[Operation]:
@@ -69,7 +69,7 @@ def _operations(model: ModelProto) -> list[Operation]:
     for value in graph.input:
         if value.name not in fixed:
             made[value.name] = len(operations)
-            operations.append(_operation("input", (), 0, 0, shapes[value.name]))
+            operations.append(Operation.of("input", (), 0, 0, shapes[value.name] or _NOTHING))
     for node in graph.node:
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             raise TracingError(f"{node.op_type} is control flow")
@@ -89,8 +89,9 @@ def _operations(model: ModelProto) -> list[Operation]:
         if not live or kind == "zero":
             constant.add(len(operations))
         made |= {name: len(operations) for name in node.output if name}
-        operations.append(_operation(kind, live, macs, weights, shape or ()))
-    return _with_dead([made[value.name] for value in graph.output if value.name in made], operations, constant)
+        operations.append(Operation.of(kind, live, macs, weights, shape or _NOTHING))
+    outputs = {made[value.name] for value in graph.output if value.name in made}
+    return with_dead(operations, outputs - constant)
 
 
 def _work(
@@ -115,20 +116,6 @@ def _work(
     grouped = "" if "group" not in attributes or attributes["group"].i == 1 else " grouped"
     each = shape if kind == "Conv" else data
     return f"{kind} {_sizes(weight[2:])}{grouped}", math.prod(each) * math.prod(weight[1:])
-
-
-def _operation(kind: str, inputs: tuple[int, ...], macs: int, weights: int, shape: Shape | None) -> Operation:
-    shape = shape or ()
-    positions = math.prod(shape[2:]) if len(shape) > 2 else 0
-    return Operation(kind, inputs, macs, weights, math.prod(shape) if shape else 0, positions)
-
-
-def _with_dead(outputs: Sequence[int], operations: list[Operation], constant: set[int]) -> list[Operation]:
-    reached = {index for index in outputs if index not in constant}
-    for index in range(len(operations) - 1, -1, -1):
-        if index in reached:
-            reached.update(operations[index].inputs)
-    return [one if index in reached else replace(one, live=False) for index, one in enumerate(operations)]
 
 
 def _shape(value: Any) -> Shape | None:

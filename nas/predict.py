@@ -67,7 +67,9 @@ class Predictor:
         if not (np.isfinite(measured) & (measured > 0)).all():
             raise InputError(f"values: given {measured.min():g} among them; accepted: finite numbers above 0")
         logs, everyone = np.log(measured), np.arange(len(networks))
-        self._networks = networks
+        names = {name for network in networks for name in network.work}
+        self._most = {name: max(network.work.get(name, 0.0) for network in networks) for name in names}
+        self._least = {what: min(_total(network, what) for network in networks) for what in ("macs ", "elements ")}
         self._folds = _folds(len(networks))
         least = np.inf
         for name, fit in models(networks, logs).items():
@@ -89,7 +91,7 @@ class Predictor:
         return [next(found) if reason is None else Prediction(reason=reason) for reason in reasons]
 
     def _near(self, networks: Sequence[Network]) -> list[Prediction]:
-        n = len(self._networks)
+        n = len(self._residuals)
         each = np.empty((n, len(networks)))
         for predict, fold in zip(self._without, self._folds, strict=True):
             each[fold] = predict(networks)
@@ -102,18 +104,18 @@ class Predictor:
 
     def _far(self, network: Network) -> str | None:
         """Why it is too unlike the measured ones."""
-        measured = {name for known in self._networks for name in known.work}
-        new = sorted(name.removeprefix("count ") for name in network.work.keys() - measured if name[:6] == "count ")
+        unknown = network.work.keys() - self._most.keys()
+        new = sorted(name.removeprefix("count ") for name in unknown if name.startswith("count "))
         if new:
             return f"no measured network has {', '.join(new)}"
         for name, value in network.work.items():
-            most = max(known.work.get(name, 0.0) for known in self._networks)
+            most = self._most.get(name, 0.0)
             if value > _BEYOND * most:
                 return f"{value:.4g} {_in_words(name)}, in the measured networks {most:.4g} at most"
-        for what in ("macs ", "elements "):
-            value, *known_ones = (_total(one, what) for one in (network, *self._networks))
-            if value < min(known_ones) / _BEYOND:
-                return f"{value:.4g} {_in_words(what)}, in the measured networks {min(known_ones):.4g} at least"
+        for what, least in self._least.items():
+            value = _total(network, what)
+            if value < least / _BEYOND:
+                return f"{value:.4g} {_in_words(what)}, in the measured networks {least:.4g} at least"
         return None
 
 

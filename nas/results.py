@@ -37,6 +37,11 @@ class Results:
     front: list[int]
 
     @property
+    def started(self) -> Event:
+        """With the targets and limits as they were when the search began."""
+        return next(event for event in self.events if event.kind == "started")
+
+    @property
     def reference(self) -> dict[str, float] | None:
         """The hypervolume's corner. Without thresholds it comes from the random phase, so that it stays where it is."""
         return pareto.reference_point([t.metrics for t in self.random_phase], self.objectives, self.limits)
@@ -66,16 +71,14 @@ class Results:
         return self.folder.front / f"{index}.onnx"
 
     def figures(self, index: int) -> dict[str, float]:
-        """A trial's metrics; confirmed ones take the place of those of the search."""
-        trial = next(trial for trial in self.trials if trial.index == index)
-        again = {name: value for name, value in (trial.confirmed or {}).items() if value is not None}
-        return trial.metrics | again
+        """A trial's, see ``Trial.figures``."""
+        return next(trial for trial in self.trials if trial.index == index).figures
 
     def against_baseline(self, index: int) -> dict[str, float]:
         """How much better than the incumbent, as in ``nas.baseline.against``; {} where there is none."""
         if self.baseline is None:
             return {}
-        return against(self.figures(self.baseline.index), self.figures(index), self.objectives)
+        return against(self.baseline.figures, self.figures(index), self.objectives)
 
 
 def read_results(path: Path) -> Results:
@@ -160,8 +163,7 @@ def front_frame(results: Results) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        _row(trial, results.figures(trial.index), trial.sems | trial.confirmed_sems)
-        | results.against_baseline(trial.index)
+        _row(trial, trial.figures, trial.sems | trial.confirmed_sems) | results.against_baseline(trial.index)
         for trial in results.trials
         if trial.index in results.front
     ]

@@ -31,7 +31,7 @@ from nas.presence import Presence, own_name
 from nas.proposals import Proposals
 from nas.proposals import results_of as told
 from nas.results import Results, plan_of, results_of, write_results
-from nas.scouting import scouts_of
+from nas.scouting import scouts_in
 from nas.search import Search
 from nas.spaces import find_space
 from nas.steps import Candidates
@@ -188,7 +188,7 @@ def _search(
         study.seed + (len(presence.others) if presence is not None else 0),
         known=lambda: [
             *told([trial for trial in journal.trials.values() if trial.of_space], plan.modelled),
-            *(scout.as_told(plan.modelled) for scout in scouts_of(journal.events).values() if scout.metrics),
+            *(scout.as_told(plan.modelled) for scout in scouts_in(journal).values() if scout.metrics),
         ],
         timeout_s=study.search.ask_timeout_s,
         log=folder.path / "generator.log",

@@ -33,7 +33,7 @@ from profiles.errors import HwnasError
 from profiles.store import Event
 
 SOURCE = "scouting"
-WORTH = 20  # profiles that a training may cost; see docs/generators.md
+WORTH = 20  # a training must take longer than so many profiles; see docs/generators.md
 
 Measure = Callable[[Trial, TrialFolder], tuple[dict[str, float], dict[str, float]]]
 
@@ -71,6 +71,12 @@ def scouts_of(events: Iterable[Event]) -> dict[str, Scout]:
     return scouts
 
 
+def scouts_in(journal: Journal) -> dict[str, Scout]:
+    """As ``scouts_of`` gives them, of all that the journal has read."""
+    events = [*journal.every("scouting"), *journal.every("scouted")]
+    return scouts_of(sorted(events, key=lambda event: event.seq))
+
+
 class Scouting:
     def __init__(self, plan: Plan, candidates: Candidates, journal: Journal, jobs: Jobs, proposals: Proposals) -> None:
         self._plan = plan
@@ -80,6 +86,8 @@ class Scouting:
         self._proposals = proposals
         self._profiles_s: list[float] = []  # of this session
         self._told: set[str] = set()
+        self._known: dict[str, Scout] = {}
+        self._known_after = (0, 0)  # so many events of either kind
 
     @property
     def wanted(self) -> bool:
@@ -150,5 +158,7 @@ class Scouting:
         self._journal.append("scouted", None, digest=scout.digest, seconds=time.monotonic() - begun, **found)
 
     def _scouts(self) -> dict[str, Scout]:
-        events = [*self._journal.every("scouting"), *self._journal.every("scouted")]
-        return scouts_of(sorted(events, key=lambda event: event.seq))
+        events = len(self._journal.every("scouting")), len(self._journal.every("scouted"))
+        if events != self._known_after:
+            self._known, self._known_after = scouts_in(self._journal), events
+        return self._known

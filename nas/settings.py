@@ -12,9 +12,6 @@ from nas.results import Results
 from profiles.errors import InputError
 from profiles.records import Target
 
-# A name says nothing of speed, a device its fingerprint does, and a fallback shows in the latency itself.
-_NO_SETTING = ("name", "device", "max_fallback")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -27,12 +24,7 @@ class Setting:
     def described(self, device: bool) -> dict[str, Any]:
         """Flat: {"threads": 1, ...}, and of the ``device`` {"cpu": ..., "onnxruntime": "1.32.0", ...}."""
         known = dict(self.fingerprint or {}) if device else {}
-        return settings_of(self.target) | known.pop("versions", {}) | known
-
-
-def settings_of(target: Target) -> dict[str, Any]:
-    names = [field.name for field in dataclasses.fields(Target) if field.name not in _NO_SETTING]
-    return {name: getattr(target, name) for name in names}
+        return self.target.settings | known.pop("versions", {}) | known
 
 
 def agreed(name: str, runs: Sequence[Results], fleet: Fleet | None) -> Setting | None:
@@ -60,7 +52,7 @@ def agreed(name: str, runs: Sequence[Results], fleet: Fleet | None) -> Setting |
 
 def _begun(name: str, results: Results) -> Setting | None:
     """As it was when the search began."""
-    described = next(event.data["targets"] for event in results.events if event.kind == "started").get(name)
+    described = results.started.data["targets"].get(name)
     if described is None:
         return None
     known = {field.name: described[field.name] for field in dataclasses.fields(Target) if field.name in described}

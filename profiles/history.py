@@ -134,8 +134,7 @@ def _environments(firsts: Sequence[Profile]) -> list[Environment]:
 
 def _described(one: Profile) -> dict[str, Any]:
     """All that an environment is made of, flat: {"kernel": "6.1", "onnxruntime": "1.32.0", "threads": 1, ...}."""
-    settings = dataclasses.asdict(one.target)
-    del settings["name"], settings["max_fallback"]
+    settings = {"device": one.target.device} | one.target.settings
     flat: dict[str, Any] = {name: value for name, value in one.device.items() if name != "versions"}
     versions: dict[str, Any] = one.device.get("versions", {})
     return flat | versions | settings | {"calibration model": one.calibration.digest[:12]}

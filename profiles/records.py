@@ -31,6 +31,12 @@ class Target:
     max_fallback: float = 0.0  # percent of nodes that may run on another provider than the one asked for
     python: str | None = None  # on the device, with the engine's package in its environment; None: the agent's own
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes its figures, beside the device. Not the name, and a fallback shows in the latency itself."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names if name not in ("name", "device", "max_fallback")}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:

@@ -161,6 +161,23 @@ def test_a_killed_process_is_replaced_by_a_random_candidate_and_a_new_process(tm
         search.close()
 
 
+def test_a_process_that_fails_to_scout_says_so_once_and_goes_on_proposing(tmp_path: Path) -> None:
+    search = proposals(tmp_path, SPEC | {"generator": "sobol"})
+    try:
+        assert search._process is not None
+        search._process.kill()
+        search.scout()
+        while search.asked:
+            search.wait(1.0)
+            assert search.poll() is None
+        told = f"nothing more is scouted: the generator's process ended (exit -9), see {tmp_path / 'generator.log'}"
+        assert (search.complaint(), search.complaint()) == (told, None)
+        assert search.scouted_out and not search.exhausted
+        assert next_of(search).source == "sobol"
+    finally:
+        search.close()
+
+
 def test_a_generator_that_never_answers_is_given_up_after_three_times(tmp_path: Path) -> None:
     """Stopped from outside: it cannot answer."""
     import os

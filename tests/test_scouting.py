@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import test_crashes
+import test_transfer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_crashes import FATES, Crash, World, a_folder, check
@@ -31,14 +32,7 @@ from profiles import files
 from profiles.errors import InputError, MeasurementError
 from profiles.store import Event, Store
 
-GRID: dict[str, Any] = {
-    "parameters": [{"name": name, "values": list(range(6)), "ordered": True} for name in ("a", "b")],
-    "objectives": [
-        {"name": "acc", "goal": "max", "threshold": 0.1},
-        {"name": "ms", "goal": "min", "threshold": 20.0},
-    ],
-    "initial": 4,
-}
+GRID = test_transfer.GRID | {"initial": 4}
 
 
 def key(config: dict[str, Any]) -> tuple[int, int]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.exact import problem
-from benchmarks.peers import METHODS
+from benchmarks.exact import Problem, problem
+from benchmarks.peers import METHODS, Optimiser
 from nas.generate import AskTell
 
 _DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
@@ -32,19 +33,26 @@ PAIRS = {
 BEFORE, BUDGET, BATCH, SEEDS = 60, 100, 2, 3
 AT = (10, 25, 50, 100)
 
+Curves = Mapping[tuple[str, int], list[float]]  # by problem and seed
+
 
 def take(minutes: float | None = None) -> list[str]:
     """``minutes``: no further search is begun after that."""
     begun = time.monotonic()
+    taken = {(line["problem"], line["seed"]): line["curve"] for line in _read(_LINES)}
     for seed in range(SEEDS):
         for name in PAIRS:
-            if (name, seed) not in {(line["problem"], line["seed"]) for line in _read(_LINES)}:
-                if minutes is not None and time.monotonic() - begun > 60 * minutes:
-                    continue
-                line = {"problem": name, "seed": seed, "curve": run(name, seed)}
-                with _LINES.open("a") as lines:
-                    lines.write(json.dumps(line) + "\n")
-                print(f"{name}, seed {seed}: {line['curve']}", file=sys.stderr)
+            if (name, seed) in taken or (minutes is not None and time.monotonic() - begun > 60 * minutes):
+                continue
+            curve = taken[name, seed] = run(name, seed)
+            with _LINES.open("a") as lines:
+                lines.write(json.dumps({"problem": name, "seed": seed, "curve": curve}) + "\n")
+            print(f"{name}, seed {seed}: {curve}", file=sys.stderr)
+    without = {
+        (line["problem"], line["seed"]): line["curve"]
+        for line in _read(_DOCS / "results-search.jsonl")
+        if line["method"] == "hwnas"
+    }
     return [
         "# Transfer between devices on exact tables",
         "",
@@ -55,7 +63,7 @@ def take(minutes: float | None = None) -> list[str]:
         "",
         f"| problem | earlier search | seeds | {' | '.join(f'{n}, without | with' for n in AT)} |",
         "|---|---|---|" + "---|" * 2 * len(AT),
-        *(_row(name) for name in PAIRS),
+        *(_row(name, without, taken) for name in PAIRS),
     ]
 
 
@@ -64,11 +72,7 @@ def run(name: str, seed: int) -> list[float]:
     given = problem(name)
     spec = given.spec(budget=BUDGET, batch=BATCH)
     search = AskTell(spec | {"generator": "hwnas", "transfer": transferred(name, seed)}, seed)
-    evaluated: list[dict[str, float]] = []
-    while len(evaluated) < BUDGET:
-        asked = search.ask(BATCH)
-        search.tell([{"config": config, "values": given.values(config)} for config in asked])
-        evaluated += [given.values(config) for config in asked]
+    evaluated = [values for _, values in _searched(search, given, BUDGET)]
     return [round(given.reached(evaluated[:n]), 4) for n in range(5, BUDGET + 1, 5)]
 
 
@@ -76,11 +80,7 @@ def transferred(name: str, seed: int) -> list[dict[str, Any]]:
     """Accuracies are of the same name; a latency tells of every latency."""
     before = problem(PAIRS[name])
     search = METHODS["one-edge evolution"](before.spec(budget=BEFORE, batch=BATCH), 1000 + seed)
-    rows: list[tuple[dict[str, Any], dict[str, float]]] = []
-    while len(rows) < BEFORE:
-        asked = [(config, before.values(config)) for config in search.ask(BATCH)]
-        search.tell([{"config": config, "values": values} for config, values in asked])
-        rows += asked
+    rows = _searched(search, before, BEFORE)
     given = problem(name)
     return [
         {"metric": metric, "choices": [config for config, _ in rows], "values": [values[known] for _, values in rows]}
@@ -90,18 +90,22 @@ def transferred(name: str, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def _row(name: str) -> str:
-    curves = {line["seed"]: line["curve"] for line in _read(_LINES) if line["problem"] == name}
-    without = {
-        line["seed"]: line["curve"]
-        for line in _read(_DOCS / "results-search.jsonl")
-        if (line["method"], line["problem"]) == ("hwnas", name)
-    }
-    seeds = sorted(curves.keys() & without.keys())
+def _searched(search: Optimiser, given: Problem, budget: int) -> list[tuple[dict[str, Any], dict[str, float]]]:
+    """Candidates and their values, in the order in which they were proposed."""
+    rows: list[tuple[dict[str, Any], dict[str, float]]] = []
+    while len(rows) < budget:
+        asked = [(config, given.values(config)) for config in search.ask(BATCH)]
+        search.tell([{"config": config, "values": values} for config, values in asked])
+        rows += asked
+    return rows
+
+
+def _row(name: str, without: Curves, taken: Curves) -> str:
+    seeds = sorted(seed for problem, seed in taken.keys() & without.keys() if problem == name)
     cells = [
-        f"{np.mean([one[seed][n // 5 - 1] for seed in seeds]):.3f}" if seeds else "-"
+        f"{np.mean([curves[name, seed][n // 5 - 1] for seed in seeds]):.3f}" if seeds else "-"
         for n in AT
-        for one in (without, curves)
+        for curves in (without, taken)
     ]
     return f"| {name} | {PAIRS[name]} | {', '.join(map(str, seeds)) or '-'} | {' | '.join(cells)} |"
 

@@ -89,12 +89,14 @@ class _Hwnas:
     def scout(self, seen: Seen) -> Choices | None:
         """Of all that could be built, the one that is farthest from everything known."""
         candidates = self._basis()
+        known = self._observations.keys() | self._scouted.keys()
         rows = np.flatnonzero(
-            [real and not seen(c) for c, real in zip(candidates.choices, candidates.real, strict=True)]
+            [real and key not in known for key, real in zip(candidates.keys, candidates.real, strict=True)]
         )
         if not len(rows):
             return None
-        return candidates.choices[rows[np.argmax(self._distance(candidates.x[rows], self._scouted))]]
+        best = candidates.choices[rows[np.argmax(self._distance(candidates.x[rows], self._scouted))]]
+        return None if seen(best) else best
 
     def propose(self, seen: Seen) -> Choices | None:
         done = [o for o in self._observations.values() if o.status == "done"]
@@ -133,7 +135,7 @@ class _Hwnas:
 
     def _learn(self, done: Sequence[Observation]) -> bool:
         """Tell each metric's model what was measured; ``False`` where a metric was not measured often enough."""
-        ended = {digest_of(o.choices) for o in done}
+        ended = {key for key, o in self._observations.items() if o.status == "done"}
         done = [*(o for key, o in self._scouted.items() if key not in ended), *done]
         x = self._described([o.choices for o in done]).x
         for name, goal in self._goals.items():

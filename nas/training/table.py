@@ -45,19 +45,13 @@ class Table:
 
 def read_table(path: Path, space: SearchSpace, metrics: Sequence[str]) -> Table:
     """Raises InputError, naming the file and the line or column, where it is no such table of ``space``."""
-    heads, rows = read_cells(path)
     parameters = list(space.parameters)
     names = [parameter.name for parameter in parameters]
-    for name in (*names, *metrics):
-        if heads.count(name) != 1:
-            accepted = "one column for each choice of the space and for each metric that the study takes from it"
-            raise InputError(f"{path}: column {name}: given {heads.count(name)} of that name; accepted: {accepted}")
+    accepted = "one column for each choice of the space and for each metric that the study takes from it"
+    rows = read_cells(path, [*names, *metrics], accepted)
     found: dict[Key, tuple[float, ...]] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, cells in enumerate(rows, start=2):
         where = f"{path}: line {number}"
-        if len(row) != len(heads):
-            raise InputError(f"{where}: given {len(row)} cells; accepted: {len(heads)}, as in line 1")
-        cells = dict(zip(heads, row, strict=True))
         key = tuple(value_in(where, parameter, cells[parameter.name]) for parameter in parameters)
         values = tuple(_finite(where, name, cells[name]) for name in metrics)
         if found.setdefault(key, values) != values:
@@ -67,8 +61,10 @@ def read_table(path: Path, space: SearchSpace, metrics: Sequence[str]) -> Table:
     return Table(path, tuple(names), tuple(metrics), found)
 
 
-def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The first line, and the others."""
+def read_cells(path: Path, columns: Sequence[str], accepted: str) -> list[dict[str, str]]:
+    """The lines after the first, by its names. Raises InputError also where one of ``columns``, which are ``accepted``
+    in words, is not there or twice.
+    """
     try:
         with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
             lines = list(csv.reader(file, strict=True))
@@ -76,7 +72,14 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
         raise InputError(f"{path}: {error.strerror or error}; accepted: a .csv or .csv.gz file") from error
     except (csv.Error, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a table: {error}; accepted: a .csv or .csv.gz file") from error
-    return (lines[0], lines[1:]) if lines else ([], [])
+    heads, *rows = lines or [[]]
+    for name in columns:
+        if heads.count(name) != 1:
+            raise InputError(f"{path}: column {name}: given {heads.count(name)} of that name; accepted: {accepted}")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(heads):
+            raise InputError(f"{path}: line {number}: given {len(row)} cells; accepted: {len(heads)}, as in line 1")
+    return [dict(zip(heads, row, strict=True)) for row in rows]
 
 
 def value_in(where: str, parameter: Parameter, cell: str) -> Any:
