@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.stats import kendalltau
 
 from benchmarks.figures._units import Result, Units
 from benchmarks.tables import duration
+from profiles import statistics
 
 _NAMES = {"mlp": "an MLP", "half": "0.5 ms", "one": "1 ms", "five": "5 ms", "twenty": "0.1 ms"}
 
@@ -47,13 +49,16 @@ def page(units: Units, counts: Mapping[str, int]) -> list[str]:
 
 
 def _overhead(name: str, found: list[Result]) -> list[str]:
-    if not found:
+    groups = [np.array(one["log_ratios"]) for one in found if one["log_ratios"]]
+    if len(groups) < 2:
         return []
-    base = np.array([one["c_us"] for one in found])
-    extra = float(np.median(np.array([one["hwnas_us"] for one in found]) - base))
-    allowed = 0.01 * float(np.median(base)) + 3
-    what = f"overhead over a C loop, {name} ({np.median(base):.4g} us)"
-    return [f"| {what} | {extra:+.2f} us | at most {allowed:.2f} us | {len(found)} |"]
+    estimate = statistics.two_level_bootstrap(groups)
+    base_us = float(np.median([one["c_us"] for one in found]))
+    extra, low, high = (base_us * math.expm1(value) for value in (estimate.value, *estimate.interval(0.95)))
+    what = f"overhead over a C loop, {name} ({base_us:.4g} us)"
+    return [
+        f"| {what} | {extra:+.2f} us ({low:+.2f} to {high:+.2f}) | at most {0.01 * base_us + 3:.2f} us | {len(found)} |"
+    ]
 
 
 def _same(found: list[Result]) -> list[str]:

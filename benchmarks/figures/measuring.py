@@ -2,15 +2,18 @@
 
     python -m benchmarks.bench measuring --minutes 20
 
-Units of a few seconds, appended to ``docs/results-measuring.jsonl``; the next call goes on. About 80 minutes in all on
+Units of a few seconds, appended to ``docs/results-measuring.jsonl``; the next call goes on. About 100 minutes in all on
 two cores. The kinds come in turns, so that a part of the time gives a part of each figure.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -18,21 +21,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from benchmarks.figures import _baseline, _load, _nets, _report
 from benchmarks.figures._units import Result, Units
 from devices.duet import DuetPlan, compare
 from devices.fleet import load_fleet
 from devices.measure import PRECISE, Job, Plan, profile
 from devices.session import Session, connect
+from profiles.errors import MeasurementError
 from profiles.records import Target
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results-measuring.jsonl"
 TURNS = 10
 BUDGET_S = 5.0  # of a comparison of a model with itself, and of a long run
-SEARCHED_S = 10.0  # of one in which there is something to find, and of a repeated profile
-SOURCES = ("measuring.py", "_nets.py", "_load.py", "_baseline.py", "call_loop.c")
+REPEAT_S = 10.0
+WHOLE = 15  # every so many comparisons of a model with itself take the budget that all others have: the command's own
+SOURCES = ("measuring.py", "_nets.py", "_load.py", "_baseline.py", "_beside.py", "call_loop.c")
 
 # name: layers, channels, side. One layer more is 5 % of 20 and 3 % of 33; about 0.11, 0.18, 0.5, 1.3 and 5 ms.
 _STACKS = {
@@ -41,7 +44,7 @@ _STACKS = {
     "half": (8, 32, 28), "one": (16, 32, 28), "five": (44, 32, 28),
 }  # fmt: skip
 _COUNTS = {
-    "overhead mlp": 10, "overhead half": 10, "overhead one": 10, "overhead five": 10,
+    "overhead mlp": 20, "overhead half": 60, "overhead one": 60, "overhead five": 40,
     "same": 300, "slower 5 %": 100, "slower 3 %": 100,
     "repeat twenty": 10, "repeat one": 10, "repeat five": 10,
     "ratio": 20, "screen": 100, "long": 100,
@@ -74,14 +77,16 @@ def _works(session: Session, target: Target, folder: Path) -> dict[str, Callable
     program = _baseline.build(folder)
     duet = partial(_duet, session, target)
     return {
-        "overhead mlp": partial(_overhead, session, target, program, mlp, (1, 16)),
+        "overhead mlp": partial(_overhead, program, mlp, (1, 16)),
         **{
-            f"overhead {name}": partial(_overhead, session, target, program, nets[name], shapes[name])
+            f"overhead {name}": partial(_overhead, program, nets[name], shapes[name])
             for name in ("half", "one", "five")
         },
-        "same": lambda n: duet(*(2 * (nets["one" if n % 3 == 2 else "twenty"],)), n),
-        "slower 5 %": partial(duet, nets["twenty"], nets["twenty_one"], plan=LOOK),
-        "slower 3 %": partial(duet, nets["thirty_three"], nets["thirty_four"], plan=LOOK),
+        "same": lambda n: duet(
+            *(2 * (nets["one" if n % 3 == 2 else "twenty"],)), n, plan=None if n % WHOLE == 0 else LOOK
+        ),
+        "slower 5 %": partial(duet, nets["twenty"], nets["twenty_one"]),
+        "slower 3 %": partial(duet, nets["thirty_three"], nets["thirty_four"]),
         **{
             f"repeat {name}": partial(_repeat, session, target, nets[name], PRECISE_REPEAT)
             for name in ("twenty", "one", "five")
@@ -92,15 +97,15 @@ def _works(session: Session, target: Target, folder: Path) -> dict[str, Callable
     }
 
 
-LOOK = DuetPlan(budget_s=SEARCHED_S)
-PRECISE_REPEAT = dataclasses.replace(PRECISE, budget_s=SEARCHED_S, memory=False)
+LOOK = DuetPlan(budget_s=BUDGET_S)
+PRECISE_REPEAT = dataclasses.replace(PRECISE, budget_s=REPEAT_S, memory=False)
 LONG = dataclasses.replace(PRECISE, within=0.005, budget_s=BUDGET_S, memory=False)
 
 
 def _duet(
     session: Session, target: Target, base: Path, other: Path, number: int, plan: DuetPlan | None = None
 ) -> Result:
-    plan = dataclasses.replace(plan or DuetPlan(budget_s=BUDGET_S), seed=number)
+    plan = dataclasses.replace(plan or DuetPlan(), seed=number)
     first, second = (Job(model=path, name=path.stem) for path in (base, other))
     found = compare(session, first, second, target, plan=plan)
     return {**found.verdict.to_dict(), "base_ms": found.base_ms, "stopped": found.stopped, "flags": list(found.flags)}
@@ -118,27 +123,14 @@ def _repeat(session: Session, target: Target, model: Path, plan: Plan, number: i
     }
 
 
-def _overhead(
-    session: Session, target: Target, program: Path, model: Path, shape: tuple[int, ...], number: int
-) -> Result:
-    """Medians of blocks in the order C, hwnas, C: each in a process of its own, while the other one sleeps."""
-    with _baseline.Loop(program, model, shape) as loop:
-        typical_ns = float(np.median(loop.times_ns(20)))
-        count = max(5, min(2000, round(100e6 / typical_ns)))
-        before = loop.times_ns(count)
-        answer = session.request(
-            "latency",
-            target=dataclasses.asdict(target),
-            arms=[{"name": "model", "model": session.put(model)}],
-            seed=number,
-            groups=1,
-            max_groups=1,
-            block_ms=50.0,
-            warm_up_ms=20.0,
-        )
-        after = loop.times_ns(count)
-    ours = np.median([time for block in answer["blocks"] for time in block[2]])
-    return {"c_us": float(np.median(before + after)) / 1e3, "hwnas_us": float(ours) / 1e3}
+def _overhead(program: Path, model: Path, shape: tuple[int, ...], number: int) -> Result:
+    given = [str(program), str(model), str(number), *map(str, shape)]
+    command = [sys.executable, "-m", "benchmarks.figures._beside", *given]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise MeasurementError(f"the loop beside hwnas: {done.stderr.strip().splitlines()[-1]}")
+    found: Result = json.loads(done.stdout)
+    return found
 
 
 def _candidate(folder: Path, number: int) -> Path:
