@@ -23,7 +23,7 @@ search: $(INSTALLED) ## the main job: search STUDY (studies/digits.toml), or go 
 	@start=$$(date +%s); code=0; .venv/bin/hwnas search $(STUDY) --resume $(ARGS) || code=$$?; \
 	echo "search: $$(( $$(date +%s) - start )) s"; exit $$code
 
-test: $(INSTALLED) ## tests that any machine can run: no root, at most 10 minutes
+test: $(INSTALLED) ## tests that any machine can run: no root; some 20 minutes on 2 cores
 	@$(PY) -m pytest -n 4 --dist worksteal
 
 test-systems: $(INSTALLED) ## tests against real installs and servers; they may need root and Debian packages

@@ -29,7 +29,7 @@ def add(host: str, *, name: str | None, path: Path | None, python: str, config: 
     if name in {*fleet.devices, *fleet.targets, *fleet.pools}:
         raise InputError(f"{path}: {name} is there already; give another --name")
     try:
-        device = Device(host=host, python=python, config=str(config) if config else None)
+        device = Device(host=host, python=python, config=config)
     except ValueError:
         raise InputError(f"HOST: given {host!r}; accepted: a host as ssh takes it") from None
     start = time.monotonic()

@@ -19,8 +19,8 @@ from profiles.clock import utc_now
 FOLDER = Path(__file__).parent / "page"
 
 
-def page(template: str, content: Mapping[str, Any]) -> str:
-    """The whole file. ``content``: what the template names."""
+def page(template: str, content: Mapping[str, Any], own: Sequence[str] = ()) -> str:
+    """The whole file. ``content``: what the template names. ``own``: further scripts of ``FOLDER``."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
@@ -33,7 +33,7 @@ def page(template: str, content: Mapping[str, Any]) -> str:
         finalize=glued,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    scripts = [get_plotlyjs(), (FOLDER / "report.js").read_text()]
+    scripts = [get_plotlyjs(), *((FOLDER / name).read_text() for name in ("report.js", *own))]
     return environment.get_template(template).render(
         content,
         scripts=scripts,

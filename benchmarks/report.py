@@ -19,6 +19,7 @@ from benchmarks import report_network as network
 from benchmarks import report_ship as ship
 from benchmarks import report_tables as tables
 from benchmarks.report_beside import Beside, beside
+from benchmarks.report_choose import choosing
 from benchmarks.report_plot import Point
 from benchmarks.report_words import label
 from nas import ax_view
@@ -50,7 +51,7 @@ def write(run: Path, other: Path | None = None) -> Path:
 
 def page(results: Results, fits: Sequence[Fit], second: Beside | None = None) -> str:
     """The whole file. ``fits``: those of ``nas.quality``, so that a page can be made without fitting models again."""
-    return pages.page("report.html.j2", _content(results, fits) | {"beside": second})
+    return pages.page("report.html.j2", _content(results, fits) | {"beside": second}, ["choose.js"])
 
 
 def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
         "facts": answer.facts(results, spent),
         "goals": tables.goals(results),
         "parameters": tables.parameters(results),
+        "choosing": choosing(results),
         "trade_offs": front.trade_offs(results),
         "front": tables.front(results) if results.front else None,
         "no_front": None if results.front else answer.why_no_front(results),

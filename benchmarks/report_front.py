@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.report_choose import targets_of
 from benchmarks.report_plot import (
     LOG_FROM,
     Figure,
@@ -108,7 +109,8 @@ def _trade_off(results: Results, horizontal: Objective, vertical: Objective) -> 
         caption += f" Far from the front and outside of the picture: {told}; a double click shows the whole."
     title = f"{label(y).capitalize()} against {label(x)}"
     kept = [trace for trace in data if trace["x"]]
-    return figure("trade-off", y, x, title=title, caption=caption, data=kept, layout=drawn, height=540)
+    targets = targets_of([x, y])
+    return figure("trade-off", y, x, title=title, caption=caption, data=kept, layout=drawn, height=540, targets=targets)
 
 
 _DIAMOND = {"symbol": "diamond-open", "size": 18, "color": "var(--warm)", "line": {"width": 2}}
@@ -125,10 +127,12 @@ def _over_trials(results: Results, trials: Sequence[Trial]) -> Figure:
         kept = [each for each in known if each is not None]
         best.append((max if objective.goal == "max" else min)(kept, default=None))
     trained = dots("trained", indices, values, [hover_text(results, trial) for trial in shown], size=8)
+    trained["customdata"] = [trial.index for trial in shown]
     trained["error_y"] = bars(name, [trial.sems.get(name) for trial in shown])
     data = [lines("best so far that keeps the limits", indices, best, "var(--warm)", shape="hv"), trained]
     title = f"{label(name).capitalize()} over trials"
-    return figure("objective", title=title, caption=_BARS, data=data, layout=layout("trial", titled(name)))
+    drawn = layout("trial", titled(name))
+    return figure("objective", title=title, caption=_BARS, data=data, layout=drawn, targets=targets_of([name]))
 
 
 def _points(results: Results, trials: Sequence[Trial], x: str, y: str, name: str, **marker: Any) -> Trace:
@@ -158,7 +162,8 @@ def _rug(trials: Sequence[Trial], x: str) -> Trace:
     ]
     tick = {"symbol": "line-ns-open", "size": 10, "color": "var(--soft)", "line": {"width": 1.4}}
     at = [scaled(x, trial.metrics[x]) for trial in trials]
-    return dots("gated: measured, not trained", at, [0.02] * len(at), texts, **tick) | {"yaxis": "y2"}
+    drawn = dots("gated: measured, not trained", at, [0.02] * len(at), texts, **tick)
+    return drawn | {"yaxis": "y2", "customdata": [trial.index for trial in trials]}
 
 
 def _limit_lines(limits: Sequence[Limit], x: str, y: str, spans: Spans) -> list[Trace]:

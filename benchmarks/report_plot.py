@@ -25,21 +25,29 @@ SCALE = "Viridis"  # of trial numbers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """``plot``: {"data", "layout"}. ``caption`` says what is to be seen."""
+    """``plot``: {"data", "layout"}. ``caption`` says what is to be seen. ``targets``: that it is about, if any."""
 
     id: str
     title: str
     caption: str
     plot: dict[str, Any]
     height: int = 460
+    targets: Sequence[str] = ()
 
 
 def figure(
-    *names: str, title: str, caption: str, data: Sequence[Trace], layout: dict[str, Any], height: int = 460
+    *names: str,
+    title: str,
+    caption: str,
+    data: Sequence[Trace],
+    layout: dict[str, Any],
+    height: int = 460,
+    targets: Sequence[str] = (),
 ) -> Figure:
     """``names`` make its address on the page, in which only letters, digits and "-" occur."""
     address = "-".join("".join(c if c.isalnum() else "-" for c in name) for name in names)
-    return Figure(id=address, title=title, caption=caption, plot={"data": list(data), "layout": layout}, height=height)
+    plot = {"data": list(data), "layout": layout}
+    return Figure(id=address, title=title, caption=caption, plot=plot, height=height, targets=targets)
 
 
 def layout(x: str, y: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Table:
     heads: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     sortable: bool = False  # by the heads, which are buttons then
+    of_trials: bool = False  # a row each, which can be chosen and filtered
 
 
 def text(value: object) -> Cell:
@@ -108,7 +109,7 @@ def front(results: Results) -> Table:
     heads += (["against the incumbent"] if incumbent is not None else []) + choices
     count = f"{len(order)} of {len(results.trials)} trials"
     caption = f"The front: {count}. ± is one standard error, for other seeds one standard deviation"
-    return Table(caption=caption, heads=heads, rows=rows, sortable=True)
+    return Table(caption=caption, heads=heads, rows=rows, sortable=True, of_trials=True)
 
 
 def trials(results: Results) -> Table:
@@ -121,7 +122,8 @@ def trials(results: Results) -> Table:
         state = "on the front" if trial.index in results.front else trial.state
         rows.append([number(trial.index), text(state), text(trial.source), *figures, *chosen])
     heads = ["trial", "state", "proposed by", *map(titled, metrics), *choices]
-    return Table(caption=f"All {len(rows)} trials, as the search saw them", heads=heads, rows=rows, sortable=True)
+    caption = f"All {len(rows)} trials, as the search saw them"
+    return Table(caption=caption, heads=heads, rows=rows, sortable=True, of_trials=True)
 
 
 def unsuccessful(results: Results) -> Table | None:

@@ -17,8 +17,9 @@
     python = "~/ort-1.30/bin/python"  # another environment than the device's, for the engine's package in it
     boards = "any"                # of a pool: any one of them, or "worst": all of them, and the slowest counts
 
-Without a file, or beside it, there is the device ``local`` (this machine) and the target ``local`` on it: ONNX Runtime,
-CPU, fp32, one thread, batch 1. A file may define its own of these names.
+Files that a device names are relative to the fleet file. Without a file, or beside it, there is the device ``local``
+(this machine) and the target ``local`` on it: ONNX Runtime, CPU, fp32, one thread, batch 1. A file may define its own
+of these names.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def load_fleet(path: Path | None = None, overrides: Mapping[str, str] | None = N
             if not isinstance(pool, str) or pool in {*table.devices, LOCAL} or not _NAME.fullmatch(pool):
                 raise InputError.of(where, f"devices.{name}.pool", pool, "a name that no other device has")
             pools[pool] = (*pools.get(pool, ()), name)
-        devices[name] = _device(where, name, keys)
+        devices[name] = _device(path, name, keys)
     for name, target in table.targets.items():
         if target.device not in devices and target.device not in pools:
             raise InputError.of(where, f"targets.{name}.device", target.device, ", ".join(sorted({*devices, *pools})))
@@ -150,13 +151,17 @@ class _FleetTable(pydantic.BaseModel):
     targets: dict[str, _TargetTable] = {}
 
 
-def _device(where: str, name: str, keys: dict[str, Any]) -> Device:
+def _device(path: Path, name: str, keys: dict[str, Any]) -> Device:
+    where = str(path)
     transport, known = keys.pop("transport", None), registry.names("devices.transports")
     if transport not in known:
         raise InputError.of(where, f"devices.{name}.transport", transport, ", ".join(known))
     module = registry.find("devices.transports", transport)
-    device: Device = toml.validate(keys, module.Device, where, prefix=f"devices.{name}.")
-    return device
+    device = toml.validate(keys, module.Device, where, prefix=f"devices.{name}.")
+    files = {key: value for key in module.Device.model_fields if isinstance(value := getattr(device, key), Path)}
+    beside = {key: path.absolute().parent / file.expanduser() for key, file in files.items()}
+    found: Device = device.model_copy(update=beside)
+    return found
 
 
 def _target(name: str, table: _TargetTable) -> Target:

@@ -1,16 +1,74 @@
-"""Expected hypervolume improvement in closed form, for independent objectives that are normal or log-normal."""
+"""Expected hypervolume improvement in closed form, for independent metrics that are normal or log-normal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from botorch.utils.multi_objective.box_decompositions import FastNondominatedPartitioning
-from scipy.special import ndtr
+from scipy.special import log_ndtr, ndtr
+
+from nas.generators import Limit, Objective
+from nas.pareto import front, reference_point
 
 Array = npt.NDArray[np.float64]
+
+
+class Believed(NamedTuple):
+    """Of one metric: mean and standard deviation (n,), of its logarithm where ``log``."""
+
+    mean: Array
+    sd: Array
+    log: bool
+
+
+def log_improvement(
+    rows: Sequence[Mapping[str, float]],
+    objectives: Sequence[Objective],
+    limits: Sequence[Limit],
+    believed: Mapping[str, Believed],
+    pending: int,
+) -> Array:
+    """(n,): the logarithm of the expected improvement of each candidate times its chance of keeping the limits.
+
+    ``rows``: what is known. ``believed``: by metric, the ``pending`` ones first, which count as known at their mean.
+    """
+    found = {name: Believed(b.mean[pending:], b.sd[pending:], b.log) for name, b in believed.items()}
+    reference = reference_point(rows, objectives, limits) or {}
+    # From here on everything is maximised; a logarithm stands for minus its exponential.
+    signs = np.array([1.0 if o.goal == "max" else -1.0 for o in objectives])
+    corner = np.array([reference[o.name] for o in objectives]) * signs
+    best = [rows[row] for row in front(rows, objectives, limits)]
+    reached = [[row[o.name] * sign for o, sign in zip(objectives, signs, strict=True)] for row in best]
+    for row in range(pending):
+        expected = [(believed[o.name].mean[row], believed[o.name].log) for o in objectives]
+        reached.append([-np.exp(m) if log else m * s for (m, log), s in zip(expected, signs, strict=True)])
+    points = np.array(reached).reshape(len(reached), len(objectives))
+    lower, upper = cells_of(points[(points > corner).all(1)], corner)
+
+    metrics = [found[o.name] for o in objectives]
+    means = [b.mean * (1.0 if b.log else s) for b, s in zip(metrics, signs, strict=True)]
+    sds, logs = [b.sd for b in metrics], [b.log for b in metrics]
+    chance = sum((_log_chance(found[limit.name], limit) for limit in limits), np.zeros(len(means[0])))
+    gain = expected_improvement(means, sds, logs, lower, upper)
+    if gain.max(initial=0.0) > 0:
+        with np.errstate(divide="ignore"):
+            return chance + np.log(gain)
+    # Below what a float can hold, as far from the reference point: by the chance of beating that in everything.
+    for mean, sd, log, edge in zip(means, sds, logs, corner, strict=True):
+        chance = chance + (log_ndtr((np.log(-edge) - mean) / sd) if log else log_ndtr((mean - edge) / sd))
+    return chance
+
+
+def _log_chance(believed: Believed, limit: Limit) -> Array:
+    """(n,): of keeping it."""
+    bound = limit.bound
+    if believed.log:
+        bound = float(np.log(bound)) if bound > 0 else -np.inf
+    return log_ndtr((bound - believed.mean) / believed.sd * (1.0 if limit.op == "<=" else -1.0))
 
 
 def cells_of(front: Array, reference: Array) -> tuple[Array, Array]:

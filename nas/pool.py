@@ -16,6 +16,7 @@ from profiles.records import digest_of
 
 Array = npt.NDArray[np.float64]
 _TWOS = 64  # candidates at most that differ in two choices
+_STEPS = 4  # of a range, tried at a time
 _STEP = 0.15  # sd of a change of a number, as a share of its range
 
 
@@ -57,6 +58,25 @@ class Pool:
                 twos.append(near | {parameter["name"]: others[rng.integers(len(others))]})
         return self._different(itertools.chain(ones, twos))
 
+    def neighbours_of_one(self) -> int:
+        """How many candidates differ in one choice from a given one; the steps of a range count as one each."""
+        return sum(len(p["values"]) - 1 if "values" in p else _STEPS for p in self._parameters)
+
+    def around(self, centres: Sequence[Choices], radius: int, n: int, stream: int) -> dict[str, tuple[Choices, int]]:
+        """About ``n`` random ones by their digests, made by changing 1 to ``radius`` choices of one of ``centres``, and
+        which one; fewer where some are equal. What canonical choices make of that may be the centre itself."""
+        rng = np.random.default_rng((self._seed, stream, 2))
+        found: dict[str, tuple[Choices, int]] = {}
+        for centre in rng.integers(len(centres), size=n).tolist():
+            changed = dict(centres[centre])
+            for index in rng.permutation(len(self._parameters))[: int(rng.integers(1, radius + 1))]:
+                parameter = self._parameters[int(index)]
+                if others := _others(parameter, changed[parameter["name"]], rng):
+                    changed[parameter["name"]] = others[int(rng.integers(len(others)))]
+            changed = self.canonical(changed)
+            found.setdefault(digest_of(changed), (changed, centre))
+        return found
+
     def encode(self, candidates: Sequence[Choices]) -> Array:
         """(n, columns) between 0 and 1. Two different values of an unordered choice have the distance 1."""
         rows = [[part for p in self._parameters for part in _code(p, c[p["name"]])] for c in candidates]
@@ -93,7 +113,7 @@ def _values(parameter: Mapping[str, Any]) -> list[Any]:
 def _others(parameter: Mapping[str, Any], value: Any, rng: np.random.Generator) -> list[Any]:
     if "values" in parameter:
         return [other for other in parameter["values"] if other != value]
-    steps = rng.normal(0.0, _STEP, 4)
+    steps = rng.normal(0.0, _STEP, _STEPS)
     shares = np.clip(_share(parameter, value) + steps, 0.0, 1.0 - 1e-12)
     moved = [choices_at([parameter], [share])[parameter["name"]] for share in shares.tolist()]
     return [other for other in dict.fromkeys(moved) if other != value]

@@ -60,7 +60,7 @@ class Candidates:
                 "digest": trial.digest,
                 "seed": seed,
                 "data": study.data.model_dump(),
-                "train": study.train.model_dump(include={"epochs", "batch_size", "learning_rate"}),
+                "train": study.train.model_dump(include={"epochs", "batch_size", "learning_rate", "cpus", "gpus"}),
                 "start_weights": None,
             },
         )

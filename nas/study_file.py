@@ -57,6 +57,10 @@ def _with_found_names(study: Study, path: Path) -> Study:
         choices = study.baseline.choices
         _look_up(path, "baseline.choices", lambda: check(space, choices))
         study = study.model_copy(update={"baseline": Baseline(choices=canonical(space, choices))})
+    if study.data.name.endswith(".npz"):
+        study = study.model_copy(
+            update={"data": study.data.model_copy(update={"name": _beside(path, study.data.name)})}
+        )
     runs = [str((path.parent / run).resolve()) for run in study.search.transfer]
     study = study.model_copy(update={"search": study.search.model_copy(update={"transfer": runs})})
     found = {"script": _found(path, "script", study.train.script), "table": _found(path, "table", study.train.table)}
@@ -67,10 +71,15 @@ def _found(study: Path, key: str, name: str | None) -> str | None:
     """The absolute path of a file that is named relative to the study."""
     if name is None:
         return None
-    file = Path(os.path.realpath(study.parent / name.replace("\0", "")))
-    if not file.is_file():
+    file = _beside(study, name)
+    if not Path(file).is_file():
         raise InputError.of(str(study), f"train.{key}", name, f"a file; there is none at {file}")
-    return str(file)
+    return file
+
+
+def _beside(study: Path, name: str) -> str:
+    """The absolute path of ``name``, which is relative to the study."""
+    return os.path.realpath(study.parent / Path(name.replace("\0", "")).expanduser())
 
 
 def _generator_exists(name: str) -> None:

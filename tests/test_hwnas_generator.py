@@ -13,13 +13,16 @@ from torch import nn
 
 from nas.features import describe
 from nas.generate import AskTell
+from nas.generators import Limit, Objective, hwnas
 from nas.graph import Operation, TracingError, trace
-from nas.improvement import cells_of, expected_improvement
+from nas.improvement import Believed, cells_of, expected_improvement, log_improvement
 from nas.networks import Networks
 from nas.pool import Pool
-from nas.spaces import Choice, Choices, find_space
+from nas.regions import guessed, radius, slopes_of, successes
+from nas.spaces import Choice, Choices, canonical, find_space
 from nas.surrogate import Surrogate
 from nas.weightless import weightless
+from profiles.records import digest_of
 from profiles.registry import names
 
 
@@ -182,18 +185,85 @@ def own_spec(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def test_a_search_told_everything_again_goes_on_as_it_would_have() -> None:
-    whole = AskTell(own_spec(), seed=3)
+class Wide(OwnSpace):
+    """More choices than a neighbourhood can be looked at as a whole."""
+
+    parameters = tuple(Choice(f"block_{i}", ("none", "small", "large", "pool")) for i in range(30))
+
+
+def wide_spec() -> dict[str, Any]:
+    parameters = [{"name": p.name, "values": list(p.values)} for p in Wide.parameters]
+    return own_spec(parameters=parameters, space=f"{__name__}:Wide", constraints=[])
+
+
+@pytest.mark.parametrize("spec", [own_spec(), wide_spec(), wide_spec() | {"space": None}])
+def test_a_search_told_everything_again_goes_on_as_it_would_have(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hwnas, "_BUILT", 60)
+    monkeypatch.setattr(hwnas, "_WHOLE", 60)
+    monkeypatch.setattr(hwnas, "_TYPICAL", 20)
+    whole = AskTell(spec, seed=3)
     told = []
     for _ in range(4):
         told += [{"config": config, "values": own_values(config)} for config in whole.ask(2)]
         whole.tell(told[-2:])
-    again = AskTell(own_spec(), seed=3)
+    again = AskTell(spec, seed=3)
     again.tell(told)
     following = whole.ask(3)
     assert again.ask(3) == following
     configs = [tuple(result["config"].values()) for result in told] + [tuple(config.values()) for config in following]
     assert len(set(configs)) == len(configs) == 11
+
+
+def test_a_trust_region_by_hand() -> None:
+    assert [radius(told, 40) for told in ([], [True], [False], [True] * 9, [False] * 99)] == [10, 15, 9, 20, 1]
+    assert radius([True, False, False, False, False] * 20, 40) == 10  # one success in five keeps it
+    assert [radius([], n) for n in (1, 2, 3)] == [1, 1, 1] and radius([True] * 9, 7) == 3
+    rows = [
+        {"acc": 0.5, "ms": 2.0},
+        {"acc": 0.5, "ms": 2.0},
+        {"acc": 0.9, "ms": 9.0},
+        {"acc": 0.6},
+        {"acc": 0.4, "ms": 1},
+    ]
+    objectives = [Objective(name="acc", goal="max"), Objective(name="ms", goal="min")]
+    assert successes(rows, objectives) == [True, False, True, False, True]
+    assert successes(rows, objectives, [Limit(name="ms", op="<=", bound=3.0)]) == [True, False, False, False, True]
+
+
+def test_candidates_of_a_trust_region_differ_in_so_many_choices_at_most() -> None:
+    space = pool(f"{__name__}:Wide")
+    centres = space.sample(3, 0)
+    found = space.around(centres, 5, 300, 7)
+    changed = {sum(centres[owner][name] != value for name, value in one.items()) for one, owner in found.values()}
+    assert changed == {1, 2, 3, 4, 5} and {owner for _, owner in found.values()} == {0, 1, 2}
+    assert space.around(centres, 5, 300, 7) == found
+
+
+@pytest.mark.parametrize("name", ["mlp", "mbconv"])
+def test_trust_regions_of_ranges_and_of_layers_that_may_not_exist(name: str) -> None:
+    space = find_space(name)
+    found = pool(name).around(pool(name).sample(3, 0), 1, 100, 0)
+    assert len(found) > 20
+    for key, (choices, _) in found.items():
+        assert canonical(space, choices) == choices and digest_of(choices) == key
+
+
+def test_guessed_features_are_nearer_than_those_of_the_centre() -> None:
+    name = f"{__name__}:Wide"
+    space = pool(name)
+    sample = space.sample(100, 0)
+    networks = Networks(name, sample[:50])
+    centres = sample[:3]
+    made = [(choices, owner) for choices, owner in space.around(centres, 5, 50, 1).values()]
+    codes, centre_codes = space.encode([one for one, _ in made]), space.encode([centres[owner] for _, owner in made])
+    right, unchanged = (
+        networks.table(some)[0] for some in ([one for one, _ in made], [centres[owner] for _, owner in made])
+    )
+    slopes = slopes_of(space.encode(sample), networks.table(sample)[0])
+    errors = [np.abs(guess - right).mean() for guess in (guessed(codes, centre_codes, unchanged, slopes), unchanged)]
+    assert errors[0] < 0.5 * errors[1]
 
 
 def test_expected_improvement_by_hand_and_by_sampling() -> None:
@@ -213,6 +283,30 @@ def test_expected_improvement_by_hand_and_by_sampling() -> None:
     assert found[1] == pytest.approx(0.0, abs=1e-12)  # exp(3) is far beyond the reference point
     sure = expected_improvement([np.array([0.9]), np.array([0.0])], [np.array([1e-9])] * 2, [False, True], lower, upper)
     assert sure[0] == pytest.approx(0.9 * 5 - (0.5 * 4 + 0.3 * 2))
+
+
+def test_a_limit_counts_by_its_chance_and_a_pending_trial_as_if_it_were_known() -> None:
+    objectives = [Objective(name="acc", goal="max", threshold=0.0)]
+    limits = [Limit(name="ms", op="<=", bound=2.0)]
+    rows = [{"acc": 1.0, "ms": 1.0}]
+    ms = Believed(np.log([1.0, 4.0]), np.array([0.5, 0.5]), True)
+    acc = Believed(np.array([1.0, 1.0]), np.array([2.0, 2.0]), False)
+    found = log_improvement(rows, objectives, limits, {"acc": acc, "ms": ms}, 0)
+    gain = math.log(2.0 / math.sqrt(2 * math.pi))
+    chances = [0.5 * math.erfc(-z / math.sqrt(2)) for z in (math.log(2) / 0.5, -math.log(2) / 0.5)]
+    assert found == pytest.approx([gain + math.log(chance) for chance in chances])
+    # One that is expected to reach 3 leaves less to gain for the one behind it.
+    both = {"acc": Believed(np.array([3.0, 1.0]), acc.sd, False), "ms": Believed(ms.mean[[0, 0]], ms.sd, True)}
+    (after,) = log_improvement(rows, objectives, limits, both, 1)
+    assert after < found[0]
+    assert log_improvement(rows, objectives, limits, both, 2).shape == (0,)
+
+
+def test_far_beyond_the_reference_point_the_nearer_one_is_better() -> None:
+    objectives = [Objective(name="ms", goal="min", threshold=1.0)]
+    hopeless = {"ms": Believed(np.array([5.0, 9.0]), np.array([1e-2, 1e-2]), True)}
+    near, far = log_improvement([{"ms": 2.0}], objectives, [], hopeless, 0)
+    assert 0 > near > far > -math.inf
 
 
 def test_one_objective_is_plain_expected_improvement() -> None:

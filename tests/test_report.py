@@ -15,6 +15,7 @@ from report_example import (
     ONE_OBJECTIVE,
     STUDY,
     THREE_OBJECTIVES,
+    TWO_TARGETS,
     WITH_BASELINE,
     Example,
     profile_of,
@@ -24,6 +25,7 @@ from report_example import (
 from benchmarks.cli import main
 from benchmarks.report import page, read_confirmed, write
 from benchmarks.report_beside import beside
+from benchmarks.report_choose import choosing
 from benchmarks.report_network import networks
 from benchmarks.report_ship import ship, why_nothing
 from benchmarks.report_tables import Table
@@ -188,6 +190,29 @@ def test_what_to_ship_is_the_best_that_keeps_the_limits_when_measured_again(tmp_
     text = text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.index(found.lead) < text.index('id="front"')
     assert 'href="front/1.onnx"' in text and "this run has no such times" in text
+
+
+def test_what_can_be_chosen_among(tmp_path: Path) -> None:
+    example = Example(tmp_path / "run", TWO_TARGETS)
+    example.start()
+    example.run(0)
+    assert choosing(example.results()) is None
+    example.propose(1)
+    example.measure(1)
+    example.gate(1, "too slow")
+    found = choosing(results := example.results())
+    example.close()
+    assert found is not None and found.targets == ["local", "other"]
+    assert [(field.title, field.least, field.target) for field in found.fields] == [
+        ("validation accuracy, %", True, ""),
+        ("latency on local, ms", False, "local"),
+        ("latency on other, ms", False, "other"),
+        ("model size, MB", False, ""),
+    ]
+    trained, gated = results.trials
+    assert found.trials[0]["values"][0] == pytest.approx(100 * trained.metrics["val_accuracy"])
+    assert found.trials[0]["front"] and not found.trials[1]["front"]
+    assert gated.metrics["latency_ms@other"] == found.trials[1]["values"][2] and found.trials[1]["values"][0] is None
 
 
 def test_nothing_is_to_be_shipped_where_no_member_keeps_the_limits(tmp_path: Path) -> None:

@@ -19,10 +19,11 @@
 
   function draw(place) {
     const style = rootStyle();
-    const plot = coloured(JSON.parse(document.getElementById(place.dataset.plot).textContent), style);
+    const plot = coloured(hwnas.adapt(JSON.parse(document.getElementById(place.dataset.plot).textContent), place), style);
     const colour = (name) => style.getPropertyValue(name).trim();
     const base = {
       autosize: true,
+      uirevision: "kept", // zoom and hidden traces survive a redraw
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--faint"), activecolor: colour("--accent") },
@@ -37,8 +38,8 @@
     return Plotly.react(place, plot.data, layout, config);
   }
 
-  function drawAll() {
-    return Promise.all(Array.from(document.querySelectorAll("[data-plot]"), draw));
+  function drawAll(within) {
+    return Promise.all(Array.from(within.querySelectorAll("[data-plot]"), draw));
   }
 
   // What a cell sorts by: its number, or its text; what is not measured comes last in either direction.
@@ -65,6 +66,8 @@
   }
 
   document.querySelectorAll("th button").forEach((button) => button.addEventListener("click", () => sort(button)));
-  drawAll().then(() => document.documentElement.setAttribute("data-drawn", "yes"));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  // What a page's own script changes (`adapt`), and needs: `redraw` the figures of a part of the page.
+  const hwnas = (window.hwnas = { adapt: (plot) => plot, redraw: drawAll });
+  hwnas.ready = drawAll(document).then(() => document.documentElement.setAttribute("data-drawn", "yes"));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(document));
 })();

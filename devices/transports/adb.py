@@ -14,7 +14,6 @@ energy, several callers, a sustained load, two targets against each other that d
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -53,15 +52,15 @@ class Device(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
     shares_files: ClassVar[bool] = True  # with the bridge, which brings them there by adb push
 
-    runner: str
-    library: str
+    runner: Path
+    library: Path
     serial: Annotated[str, pydantic.AfterValidator(_serial)] | None = None
     folder: Annotated[str, pydantic.AfterValidator(_absolute)] = "/data/local/tmp/hwnas"
     adb: str = "adb"
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:
         return piped(
-            [sys.executable, "-P", "-u", "-m", "devices.runner.bridge", json.dumps(self.model_dump())],
+            [sys.executable, "-P", "-u", "-m", "devices.runner.bridge", self.model_dump_json()],
             stderr,
         )
 

@@ -70,12 +70,12 @@ class Device(pydantic.BaseModel):
     host: Annotated[str, pydantic.AfterValidator(_host)]
     python: str = "python3"
     folder: str = "~/.cache/hwnas"
-    config: str | None = None
+    config: Path | None = None
 
     def command(self, *words: str) -> list[str]:
         """What runs ``words`` there; they go through the login shell of the device."""
         options = [part for option in OPTIONS for part in ("-o", option)]
-        file = ["-F", str(Path(self.config).expanduser())] if self.config else []
+        file = ["-F", str(self.config.expanduser())] if self.config else []
         return ["ssh", "-T", *file, *options, "--", self.host, _join(words)]
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:

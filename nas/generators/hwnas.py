@@ -11,20 +11,21 @@ works and what it was compared with: docs/generators.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_ndtr
 
 from nas.beliefs import Belief, spread
-from nas.generators import Choices, Limit, Observation, Seen, Spec
-from nas.improvement import cells_of, expected_improvement
+from nas.generators import Choices, Observation, Seen, Spec
+from nas.improvement import Believed, log_improvement
 from nas.networks import Networks
-from nas.pareto import front, reference_point
+from nas.pareto import front
 from nas.pool import Pool
+from nas.regions import guessed, radius, slopes_of, successes
 from nas.spaces import canonical, find_space
 from nas.warm_start import WarmStart
 from profiles.records import digest_of
@@ -40,6 +41,9 @@ _WHOLE = 20_000  # candidates at most of a space that is looked at as a whole
 _BUILT = 1_000  # networks that are built and described at the start; neighbours of the front follow
 _WORK = 2_000_000  # observations times candidates of one step, so that its time stays within seconds
 _CENTRES = 16  # members of the front at most whose neighbours are looked at
+_NEIGHBOURS = 31  # of one candidate at one change at most; where a space has more, trust regions
+_AROUND = 2_000  # candidates of trust regions in a step, of which
+_LOOKED_AT = 64  # are built and described
 _INITIAL_WARM = 2
 _TYPICAL = 300  # those that decide which features there are
 
@@ -53,7 +57,8 @@ class _Candidates:
 
     def __add__(self, other: _Candidates) -> _Candidates:
         """Both, those of ``other`` only where they are new."""
-        rows = [row for row, key in enumerate(other.keys) if key not in set(self.keys)] if other.keys else []
+        known = set(self.keys)
+        rows = [row for row, key in enumerate(other.keys) if key not in known]
         return _Candidates(
             self.choices + [other.choices[row] for row in rows],
             self.keys + [other.keys[row] for row in rows],
@@ -151,54 +156,53 @@ class _Hwnas:
 
     def _score(self, done: Sequence[Observation], x: Array) -> Array:
         """(n,): the logarithm of expected improvement times the chance of keeping the limits."""
-        objectives, limits = self._spec.objectives, self._spec.limits
-        rows = [o.values for o in done]
-        reference = reference_point(rows, objectives, limits) or {}
         pending = self._described([o.choices for o in self._observations.values() if o.status == "pending"]).x
         believed = {}
         for name, model in self._models.items():
             every = self._warm_start.beside(name, np.vstack([pending, x]))
-            believed[name] = model.predict(every, every[: len(pending)])
-        ahead = len(pending)
-
-        # From here on everything is maximised; a logarithm stands for minus its exponential.
-        logs = [self._models[o.name].log for o in objectives]
-        signs = np.array([1.0 if o.goal == "max" else -1.0 for o in objectives])
-        corner = np.array([reference[o.name] for o in objectives]) * signs
-        best = [rows[row] for row in front(rows, objectives, limits)]
-        reached = [[row[o.name] * sign for o, sign in zip(objectives, signs, strict=True)] for row in best]
-        for row in range(ahead):
-            means = [believed[o.name][0][row] for o in objectives]
-            reached.append([-np.exp(m) if log else m * s for m, log, s in zip(means, logs, signs, strict=True)])
-        points = np.array(reached).reshape(len(reached), len(objectives))
-        lower, upper = cells_of(points[(points > corner).all(1)], corner)
-
-        mean = [
-            believed[o.name][0][ahead:] * (1.0 if log else s) for o, log, s in zip(objectives, logs, signs, strict=True)
-        ]
-        sd = [believed[o.name][1][ahead:] for o in objectives]
-        score = _log_chance(limits, self._models, {name: (m[ahead:], s[ahead:]) for name, (m, s) in believed.items()})
-        gain = expected_improvement(mean, sd, logs, lower, upper)
-        if gain.max() > 0:
-            with np.errstate(divide="ignore"):
-                return score + np.log(gain)
-        # Below what a float can hold, as far from the reference point: by the chance of beating that in everything.
-        for j, log in enumerate(logs):
-            edge = np.log(-corner[j]) if log else corner[j]
-            score = score + log_ndtr((mean[j] - edge) / sd[j] * (-1.0 if log else 1.0))
-        return score
+            believed[name] = Believed(*model.predict(every, every[: len(pending)]), model.log)
+        rows = [o.values for o in done]
+        return log_improvement(rows, self._spec.objectives, self._spec.limits, believed, len(pending))
 
     def _candidates(self, done: Sequence[Observation]) -> _Candidates:
         basis = self._basis()
         if self._pool.size <= len(basis.choices):
             return basis
-        rows = [o.values for o in done]
-        best = [done[row].choices for row in front(rows, self._spec.objectives, self._spec.limits)]
-        if len(best) > _CENTRES:
-            best = [best[row] for row in np.random.default_rng(len(done)).permutation(len(best))[:_CENTRES]]
         most = max(_WORK // (len(self._observations) + len(self._scouted)), 1_000)
         basis = _Candidates(basis.choices[:most], basis.keys[:most], basis.x[:most], basis.real[:most])
+        rows = [o.values for o in done]
+        # Where nothing keeps the limits yet, what comes closest is on the front without them.
+        members = front(rows, self._spec.objectives, self._spec.limits) or front(rows, self._spec.objectives)
+        best = [done[row].choices for row in members]
+        if not best:
+            return basis
+        if len(best) > _CENTRES:
+            best = [best[row] for row in np.random.default_rng(len(done)).permutation(len(best))[:_CENTRES]]
+        if self._pool.neighbours_of_one() > _NEIGHBOURS:
+            return basis + self._described(self._around(done, best, min(most, _AROUND)))
         return basis + self._described(self._pool.neighbours(best, len(self._observations)))
+
+    def _around(self, done: Sequence[Observation], best: list[Choices], most: int) -> list[Choices]:
+        """The ``_LOOKED_AT`` most promising of the trust regions. Building a network takes longest, so their features
+        are guessed from those of the member that they were made from."""
+        told = successes([o.values for o in done], self._spec.objectives, self._spec.limits)[self._initial :]
+        reach = radius(told, len(self._spec.parameters))
+        made = self._pool.around(best, reach, most, len(self._observations))
+        new = [one for digest, one in made.items() if digest not in self._observations]
+        found = [choices for choices, _ in new]
+        if not self._features or not found:
+            return found
+        codes, centres = self._pool.encode(found), self._described(best).x[[centre for _, centre in new]]
+        width = codes.shape[1]
+        features = guessed(codes, centres[:, :width], centres[:, width:], self._slopes)
+        score = self._score(done, np.hstack([codes, features]))
+        return [found[row] for row in np.argsort(-score, kind="stable")[:_LOOKED_AT]]
+
+    @cached_property
+    def _slopes(self) -> Array:
+        basis = self._basis()
+        codes, features = np.split(basis.x[basis.real], [len(self._pool.owner)], axis=1)
+        return slopes_of(codes, features)
 
     def _basis(self) -> _Candidates:
         if self._base is None:
@@ -223,20 +227,6 @@ class _Hwnas:
             features, real = self._networks.table(choices)
             x = np.hstack([x, features])
         return _Candidates(choices, [digest_of(found) for found in choices], x, real)
-
-
-def _log_chance(
-    limits: Sequence[Limit], models: Mapping[str, Belief], believed: Mapping[str, tuple[Array, Array]]
-) -> Array:
-    """(n,): of keeping all limits."""
-    total = np.zeros(len(next(iter(believed.values()))[0]))
-    for limit in limits:
-        mean, sd = believed[limit.name]
-        bound = limit.bound
-        if models[limit.name].log:
-            bound = float(np.log(bound)) if bound > 0 else -np.inf
-        total = total + log_ndtr((bound - mean) / sd * (1.0 if limit.op == "<=" else -1.0))
-    return total
 
 
 def create(spec: Spec, seed: int) -> _Hwnas:

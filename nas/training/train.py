@@ -1,7 +1,8 @@
 """The default training script: ``python train.py CANDIDATE_JSON OUT_DIR``. docs/own-training.md is its contract.
 
-AdamW under a one-cycle learning rate, on one thread, with deterministic algorithms: one seed, machine and torch version
-give one set of weights, to the last bit. ``learning_rate``, ``batch_size`` and ``epochs`` are taken from the choices
+AdamW under a one-cycle learning rate, on ``cpus`` threads of the CPU, with deterministic algorithms: one seed, machine
+and torch version give one set of weights, to the last bit. With ``gpus`` above 0 on the GPU that it sees, if any, where
+not every operation is deterministic. ``learning_rate``, ``batch_size`` and ``epochs`` are taken from the choices
 where the space has them, else from ``[train]``, else from DEFAULTS.
 
 The weights kept are those of the last epoch. The best epoch on the validation set would be the maximum of noise, and
@@ -31,7 +32,7 @@ from nas.training.score import score
 from profiles import files
 from profiles.errors import HwnasError, TrialError
 
-DEFAULTS = {"epochs": 10, "batch_size": 32, "learning_rate": 0.01, "weight_decay": 1e-4, "device": "cpu"}
+DEFAULTS = {"epochs": 10, "batch_size": 32, "learning_rate": 0.01, "weight_decay": 1e-4, "cpus": 1, "gpus": 0}
 
 
 def main(arguments: list[str]) -> int:
@@ -53,8 +54,8 @@ def train(candidate: dict[str, Any], out_dir: Path) -> None:
     Raises TrialError on a loss that is not finite and on start weights that do not fit, InputError on bad choices.
     """
     settings = {**DEFAULTS, **candidate["train"], **candidate["choices"]}
-    device = torch.device(settings["device"])
-    _reproducible(candidate["seed"])
+    device = torch.device("cuda" if settings["gpus"] and torch.cuda.is_available() else "cpu")
+    _reproducible(candidate["seed"], device, int(settings["cpus"]))
     data = datasets.load(**candidate["data"])
     space = spaces.find_space(candidate["space"])
     module = spaces.build(space, candidate["choices"], data.input_shape, data.outputs)
@@ -98,11 +99,11 @@ def train(candidate: dict[str, Any], out_dir: Path) -> None:
     files.write_json(out_dir / "metrics.json", metrics)
 
 
-def _reproducible(seed: int) -> None:
+def _reproducible(seed: int, device: torch.device, threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
 
 

@@ -94,6 +94,11 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, text=text)
 
+    def click(self, x: float, y: float) -> None:
+        """At a place in the window."""
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
     def screenshot(self, path: Path, *, height: int | None = None) -> None:
         """PNG of the page from its top: all of it, or ``height`` pixels."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]

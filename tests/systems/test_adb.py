@@ -100,7 +100,7 @@ def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
     strict = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
     subprocess.run(["cc", *strict, "-o", str(runner), str(source), "-ldl", "-lpthread"], check=True)
     port, server = _free_port(), f"tcp:localhost:{_free_port()}"
-    device = Device(serial=f"127.0.0.1:{port}", runner=str(runner), library=str(library), folder=str(folder / "there"))
+    device = Device(serial=f"127.0.0.1:{port}", runner=runner, library=library, folder=str(folder / "there"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADB_SERVER_SOCKET", server)
         patch.setenv("HOME", str(folder))  # where adb keeps its key

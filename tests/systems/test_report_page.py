@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Browser
-from report_example import STUDY, THREE_OBJECTIVES, Example, profile_of, write_example
+from report_example import STUDY, THREE_OBJECTIVES, TWO_TARGETS, Example, profile_of, write_example
 
 from benchmarks.compare_page import page as compare_page
 from benchmarks.report import page, write
@@ -190,6 +190,67 @@ def test_everything_can_be_reached_and_used_by_keyboard(browser: Browser, exampl
     browser.evaluate("document.querySelector('summary').focus()")
     browser.press(*ENTER)
     assert browser.evaluate("document.querySelector('details').open")
+    assert browser.complaints == []
+
+
+def test_a_click_on_a_point_tells_of_its_trial(browser: Browser, example: Path) -> None:
+    browser.open(example, width=1200)
+    point = "document.querySelector('#front ~ figure .scatterlayer .trace:nth-last-of-type(2) .point')"
+    browser.evaluate(f"{point}.scrollIntoView({{behavior: 'instant', block: 'center'}})")
+    box = [browser.evaluate(f"{point}.getBoundingClientRect().{edge}") for edge in ("left", "width", "top", "height")]
+    browser.click(box[0] + box[1] / 2, box[2] + box[3] / 2)
+    browser.wait("!document.getElementById('chosen').hidden")
+    parts = "[...one.children].map((part) => part.textContent)"
+    said = f"[...document.querySelectorAll('#chosen dl div')].map((one) => {parts})"
+    told = dict(browser.evaluate(said))
+    assert told["state"] in ("on the front", "completed") and "kernel" in told
+    assert browser.evaluate("document.querySelector('figure + #chosen') !== null")  # below the figure
+    rows = "[...document.querySelectorAll('[data-chosen]')].map((row) => row.cells[0].textContent)"
+    assert set(browser.evaluate(rows)) == {told["trial"]}
+    browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert not browser.evaluate("document.getElementById('chosen').hidden")
+    browser.click(box[0] + box[1] / 2, box[2] + box[3] / 2)
+    browser.wait("document.getElementById('chosen').hidden")
+    assert browser.complaints == []
+
+
+def test_limits_hide_trials_in_figures_and_tables(browser: Browser, example: Path) -> None:
+    browser.open(example, width=1200)
+    points = "document.querySelectorAll('#front ~ figure .point').length"
+    rows = "[...document.querySelectorAll('#front ~ details tbody tr')].filter((row) => !row.hidden).length"
+    before = browser.evaluate(points), browser.evaluate(rows)
+    field = "[...document.querySelectorAll('#choose label')].find((one) => one.textContent.startsWith('latency'))"
+    browser.evaluate(f"{field}.querySelector('input').focus()")
+    browser.call("Input.insertText", text="0.3")
+    browser.wait("document.querySelector('#choose output').textContent !== ''")
+    assert 0 < browser.evaluate(rows) < before[1] and browser.evaluate(points) < before[0]
+    shown = "[...document.querySelectorAll('#front ~ details tbody tr')].filter((row) => !row.hidden)"
+    titles = "[...document.querySelectorAll('#front ~ details thead th')].map((head) => head.textContent)"
+    column = next(at for at, title in enumerate(browser.evaluate(titles)) if title.startswith("latency"))
+    told = browser.evaluate(f"{shown}.map((row) => parseFloat(row.cells[{column}].textContent))")
+    assert max(told) <= 0.3
+    browser.evaluate("document.querySelector('#choose button').click()")
+    browser.wait("document.querySelector('#choose output').textContent === ''")
+    assert (browser.evaluate(points), browser.evaluate(rows)) == before
+    assert browser.complaints == []
+
+
+def test_a_target_hides_the_figures_of_the_others(browser: Browser, tmp_path: Path) -> None:
+    example = Example(tmp_path / "run", TWO_TARGETS)
+    example.start()
+    for index in range(8):
+        example.run(index)
+    example.end()
+    results = example.results()
+    example.close()
+    path = tmp_path / "run" / "report.html"
+    path.write_text(page(results, unassessed(results, "not fitted here")))
+    look_at(browser, path)
+    browser.open(path, width=1200)
+    browser.evaluate("document.querySelector('[name=target]').value = 'other'")
+    browser.evaluate("document.querySelector('[name=target]').dispatchEvent(new Event('input', {bubbles: true}))")
+    hidden = "[...document.querySelectorAll('#front ~ figure[hidden]')].map((one) => one.dataset.targets)"
+    assert browser.evaluate(hidden) == ["local"]
     assert browser.complaints == []
 
 
