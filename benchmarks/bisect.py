@@ -56,12 +56,13 @@ def run(
     fleet: Path | None,
     budget: str,
     floor: str,
+    shape: Sequence[str] | None,
     cache: Path | None,
     json: bool,
     store: str | None,
 ) -> None:
     """Raises NothingFits where the last is no slower than the first."""
-    setting = Setting.of(given, [target], fleet, None, None, {}, store)
+    setting = Setting.of(given, [target], fleet, shape, None, {}, store)
     plan = DuetPlan(budget_s=seconds("--budget", budget), floor=share("--floor", floor))
     _check(setting, package, good, bad)
     with bench(setting) as here:
@@ -113,6 +114,8 @@ def bisect(names: Sequence[str], measure: Compare, plan: DuetPlan, say: Callable
 
 
 def _check(setting: Setting, package: str | None, good: str | None, bad: str | None) -> None:
+    if len(setting.targets) > 1:
+        raise InputError(f"bisect: --target all: given {len(setting.targets)} targets; accepted: one")
     if package is None:
         if good is not None or bad is not None:
             raise InputError("bisect: --good and --bad are versions of a package: give --package NAME as well")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from benchmarks import cli_devices, cli_history, cli_measuring, cli_nightly, cli_predict, cli_search
+from benchmarks.pipes import reader_gone, reader_may_go
 from profiles.errors import HwnasError
 from profiles.urls import shown
 
@@ -29,7 +31,6 @@ app = typer.Typer(
 @app.callback()
 def _options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
     if debug:
-        sys.excepthook = sys.__excepthook__
         _state["debug"] = True
 
 
@@ -51,29 +52,42 @@ app.add_typer(cli_nightly.baseline, name="baseline")
 
 
 def main() -> None:
-    """The console script. Errors of ours are one line on stderr."""
+    """The console script. Errors of ours are one line on stderr; any other is a traceback, and exit code 3."""
     sys.path.append(os.getcwd())  # for spaces and data sets of one's own, as in the training jobs
     arguments = sys.argv[1:]
     sys.argv[1:] = map(shown, arguments)  # profiles keep the command that took them
     try:
         app(arguments, prog_name="hwnas")
-    except HwnasError as error:
-        if _state["debug"]:
+    except SystemExit as ended:
+        broken = ended.__context__
+        if not isinstance(broken, BrokenPipeError):  # of which typer makes an exit with 1
             raise
-        print(f"hwnas: {_one_line(str(error))}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.exit(0 if reader_gone() else _told(broken))  # the reader of our stdout has seen enough
     except KeyboardInterrupt:
         print("hwnas: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our stdout has seen enough
-        sys.stderr.close()
-        sys.exit(0)
-    except OSError as error:
-        if _state["debug"]:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"hwnas: {where}{error.strerror or error}", file=sys.stderr)
-        sys.exit(3)
+    except Exception as error:
+        sys.exit(_told(error))
+    finally:
+        with reader_may_go():  # a flush by Python itself, at its exit, would complain
+            pass
+
+
+def _told(error: Exception) -> int:
+    """The exit code, once stderr says what went wrong."""
+    with reader_may_go():
+        if _state["debug"] or not isinstance(error, (HwnasError, OSError)):
+            traceback.print_exception(error)
+        else:
+            print(f"hwnas: {_one_line(_message(error))}", file=sys.stderr)
+    return error.exit_code if isinstance(error, HwnasError) else 3
+
+
+def _message(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def _one_line(text: str) -> str:

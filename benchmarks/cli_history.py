@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.cli_options import Fleet, Html, Json, StoreUrl
+from benchmarks.cli_options import Fleet, Html, Json, Shape, StoreUrl
 
 
 def history(
@@ -43,6 +43,7 @@ def bisect(
         str, typer.Option(metavar="TIME", help="Most time to time one pair; four times that where it is undecided.")
     ] = "30s",
     floor: Annotated[str, typer.Option(metavar="SHARE", help="Differences up to this share count as the same.")] = "1%",
+    shape: Shape = None,
     cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where an environment for each version is kept.")
     ] = None,
@@ -61,6 +62,7 @@ def bisect(
         fleet=fleet,
         budget=budget,
         floor=floor,
+        shape=shape,
         cache=cache,
         json=json,
         store=store,

@@ -7,14 +7,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.cli_options import Csv, Fleet, Html, Json, StoreUrl
+from benchmarks.cli_options import Csv, Fleet, Html, Json, Shape, StoreUrl
 
 Target = Annotated[
     list[str] | None, typer.Option("--target", help="A target of the fleet (repeatable), or all that its file names.")
-]
-Shape = Annotated[
-    list[str] | None,
-    typer.Option("--shape", metavar="NAME=SIZES", help="Shape of an input, as input=1x3x224x224 (repeatable)."),
 ]
 Inputs = Annotated[
     Path | None, typer.Option("--inputs", metavar="FILE.npz", help="Inputs by name; default random ones.")
@@ -167,7 +163,7 @@ def export_(
     fleet: Fleet = None,
 ) -> None:
     """Write all profiles, without raw times: hwnas store export profiles.csv"""
-    from benchmarks.measuring import export_csv
+    from benchmarks.exchange import export_csv
 
     export_csv(file, store, fleet)
 
@@ -179,6 +175,6 @@ def import_(
     fleet: Fleet = None,
 ) -> None:
     """Add the profiles of another machine's export: hwnas store import profiles.csv"""
-    from benchmarks.measuring import import_csv
+    from benchmarks.exchange import import_csv
 
     import_csv(file, store, fleet)

@@ -16,6 +16,10 @@ StoreUrl = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="Where results are kept; default hwnas.db beside the fleet file."),
 ]
+Shape = Annotated[
+    list[str] | None,
+    typer.Option("--shape", metavar="NAME=SIZES", help="Shape of an input, as input=1x3x224x224 (repeatable)."),
+]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write a table for spreadsheets.")]
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write one self-contained page.")]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks import profile as profiling
 from benchmarks import side_by_side, sweeps
-from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share, tell
+from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share, tell, written
+from benchmarks.pipes import reader_may_go
 from benchmarks.profile_tables import tell_missing
 from benchmarks.side_by_side import Side, slower_when_narrower
 from benchmarks.tables import folded
@@ -72,12 +73,14 @@ def run(
             for targets in groups:
                 work.compare(targets)
             for target, variants in settings.items():
-                if len(work.sides) > 1 and any(side.profile.target == target for side in work.sides):
+                if len(work.sides) > 1 and any(side.profile.target.name == target.name for side in work.sides):
                     work.sweep(target, variants)
         except HwnasError as error:
             work.errors.append(error)
     if len(work.sides) > 1:  # a base alone is compared with nothing
-        _show(work, output)
+        with reader_may_go():  # the files are for others
+            _show(work, output)
+        _write(work, output)
     failed = any(side.verdict in fail_on for side in work.sides)
     if failed and not any(isinstance(error, InputError) for error in work.errors):
         tell(work.errors)
@@ -115,6 +118,14 @@ class Work:
         self._profiling: Plan = dataclasses.replace(
             PRECISE, budget_s=plan.budget_s / 3, interval_ms=plan.interval_ms, deadline_s=plan.deadline_s
         )
+
+    @property
+    def profiles(self) -> list[Profile]:
+        return [side.profile for side in self.sides] + self.points
+
+    @property
+    def curves(self) -> list[sweeps.Curve]:
+        return sweeps.curves(self.profiles) if self.points else []
 
     def compare(self, targets: Sequence[Target]) -> None:
         """All models on all targets against the first model on the first target; nothing where that one fails."""
@@ -171,28 +182,33 @@ class Work:
 
 def _show(work: Work, output: Output) -> None:
     sides = side_by_side.ordered(work.sides, output.sort)
-    profiles = [side.profile for side in work.sides] + work.points
-    curves = sweeps.curves(profiles) if work.points else []
-    remarks = slower_when_narrower(sides)
-    if output.csv:
-        side_by_side.write_csv(sides, output.csv)
-    if output.html:
-        from benchmarks.compare_page import page
-
-        files.write_text(output.html, page("compare", sides, curves, [*remarks, *map(str, work.errors)], work.points))
     if output.json:
         answer = {
             "schema": SCHEMA,
             "comparisons": [side.comparison.to_dict(raw=False) for side in sides if side.comparison],
-            "profiles": [one.to_dict(raw=False) for one in profiles],
+            "profiles": [one.to_dict(raw=False) for one in work.profiles],
         }
-        knees = {"knees": sweeps.knees(curves)} if curves else {}
+        knees = {"knees": sweeps.knees(work.curves)} if work.curves else {}
         print(json_.dumps(answer | knees, indent=1))
         return
     folded(side_by_side.heads_of(sides), side_by_side.rows_of(sides))
-    for line in (*_notes(sides), *remarks, *map(sweeps.told, curves)):
+    for line in (*_notes(sides), *slower_when_narrower(sides), *map(sweeps.told, work.curves)):
         print(line, file=sys.stderr)
-    tell_missing(profiles)
+    tell_missing(work.profiles)
+
+
+def _write(work: Work, output: Output) -> None:
+    """What cannot be written is one of the errors of ``work``."""
+    sides = side_by_side.ordered(work.sides, output.sort)
+    remarks = [*slower_when_narrower(sides), *map(str, work.errors)]
+    if output.csv:
+        with written(output.csv, work.errors):
+            side_by_side.write_csv(sides, output.csv)
+    if output.html:
+        from benchmarks.compare_page import page
+
+        with written(output.html, work.errors):
+            files.write_text(output.html, page("compare", sides, work.curves, remarks, work.points))
 
 
 def _notes(sides: Sequence[Side]) -> list[str]:

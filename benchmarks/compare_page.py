@@ -33,6 +33,7 @@ def page(
     """``kind``: the command. ``also``: profiles that are only points of ``curves``."""
     measured = [*(side.profile for side in sides), *also]
     models = list(dict.fromkeys(one.model for one in measured))
+    swept = dict.fromkeys(curve.model for curve in curves)
     devices = {one.target.device: one.device for one in measured}
     what = [plural(len({one.target.name for one in measured}), "target"), plural(len(devices), "device")]
     return pages.page(
@@ -46,7 +47,7 @@ def page(
             "figures": _table(sides),
             "bars": _bars(sides),
             "knees": [told(curve) for curve in curves],
-            "curves": [_curve(curves, model) for model in models if any(one.model == model for one in curves)],
+            "curves": [_curve(number, curves, model) for number, model in enumerate(swept)],
             "ran": _ran(measured),
             "devices": _devices(devices),
             "missing": _missing(measured),
@@ -148,8 +149,11 @@ def _bar_figure(
     return figure(title, title=title, caption=caption, data=[bar], layout=drawn, height=height)
 
 
-def _curve(curves: Sequence[Curve], model: str) -> Figure:
-    """A line for each target and number of threads, along batch sizes; or along threads where only those vary."""
+def _curve(number: int, curves: Sequence[Curve], model: str) -> Figure:
+    """A line for each target and number of threads, along batch sizes; or along threads where only those vary.
+
+    ``number`` tells two models apart whose names become one address.
+    """
     data: list[Trace] = []
     own = [curve for curve in curves if curve.model == model]
     for place, curve in enumerate(own):
@@ -174,7 +178,7 @@ def _curve(curves: Sequence[Curve], model: str) -> Figure:
         "after which more throughput costs more latency than before."
     )
     title = f"Latency against throughput: {model}"
-    return figure("curve", model, title=title, caption=caption, data=data, layout=drawn, height=420)
+    return figure("curve", str(number), model, title=title, caption=caption, data=data, layout=drawn, height=420)
 
 
 def _log_axis(low: float, high: float) -> dict[str, Any]:
@@ -224,15 +228,14 @@ def _ran(measured: Sequence[Profile]) -> Table:
 
 
 def _devices(devices: dict[str, dict[str, Any]]) -> Table:
-    rows = []
-    for name, device in devices.items():
-        rows.append(
-            [
-                code(name),
-                text(f"{device['cpu'] or device['machine']}, {plural(device['cores'], 'core')}, {device['kernel']}"),
-            ]
-        )
+    rows = [[code(name), text(_described(device))] for name, device in devices.items()]
     return Table(caption="Devices", heads=["device", "what it is"], rows=rows)
+
+
+def _described(device: dict[str, Any]) -> str:
+    """What it says of itself: not all devices say all of it."""
+    cores = plural(device["cores"], "core") if device.get("cores") else None
+    return ", ".join(filter(None, [device.get("cpu") or device.get("machine"), cores, device.get("kernel")]))
 
 
 def _missing(measured: Sequence[Profile]) -> Table | None:

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import tomli_w
+
 from benchmarks.tables import duration
 from devices import install
 from devices.fleet import load_fleet
@@ -42,17 +44,17 @@ def add(host: str, *, name: str | None, path: Path | None, python: str, config: 
     with connect(ready, name) as session:
         found = session.fingerprint(Target(name=name, device=name))
     entry = _entry(name, host, config)
-    before = path.read_text() if path.exists() else ""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
     files.write_text(path, before + ("\n" if before and not before.endswith("\n\n") else "") + entry)
     tell(f"ready after {duration(time.monotonic() - start)}: {found['cpu']}, {found['cores']} cores")
     print(entry, end="")
 
 
 def _entry(name: str, host: str, config: Path | None) -> str:
-    lines = [f"[devices.{name}]", 'transport = "ssh"', f'host = "{host}"', f'python = "{install.PYTHON}"']
+    device = {"transport": "ssh", "host": host, "python": install.PYTHON}
     if config:
-        lines.append(f'config = "{config.resolve()}"')
-    return "\n".join([*lines, "", f"[targets.{name}]", f'device = "{name}"', ""])
+        device["config"] = str(config.resolve())
+    return tomli_w.dumps({"devices": {name: device}, "targets": {name: {"device": name}}})
 
 
 def _name(host: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from devices.artifact import prepare
 from devices.fleet import LOCAL, Fleet, load_fleet
 from devices.measure import Job, Plan
 from devices.session import Session, connect
-from profiles import frames
-from profiles.errors import HwnasError, InputError
+from devices.transports.local import Device as Local
+from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.records import Target
 from profiles.store import Store
 
@@ -74,10 +75,12 @@ class Bench:
         self._sessions: dict[str, Session] = {}
 
     def session(self, target: Target) -> Session:
-        known = self._sessions.get(target.device)
+        """With its device; of a pool, with the first board."""
+        board = self._board(target)
+        known = self._sessions.get(board)
         if known is None or known.closed:
-            known = connect(self._fleet.device(target.device), target.device, self.progress.hear)
-            self._sessions[target.device] = known
+            known = connect(self._fleet.devices[board], board, self.progress.hear)
+            self._sessions[board] = known
         return known
 
     def prepared(self, job: Job, target: Target) -> Job:
@@ -85,8 +88,8 @@ class Bench:
         return prepare(self.session(target), job, target)
 
     def meter(self, target: Target) -> Mapping[str, Any] | None:
-        """Of the target's device."""
-        return self._fleet.meters.get(target.device)
+        """Of the device that ``session`` is with."""
+        return self._fleet.meters.get(self._board(target))
 
     def usable(self, target: Target, plan: Plan) -> list[Job | HwnasError]:
         """For each model what can be measured there, or why it cannot."""
@@ -112,6 +115,9 @@ class Bench:
     def close(self) -> None:
         for session in self._sessions.values():
             session.close()
+
+    def _board(self, target: Target) -> str:
+        return self._fleet.boards(target.device)[0]
 
 
 @contextmanager
@@ -150,7 +156,7 @@ class Progress:
             self._draw("")
 
     def _draw(self, line: str) -> None:
-        print(f"\r\x1b[2K{line[:79]}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[2K{line[: _columns() - 1]}", end="", file=sys.stderr, flush=True)
 
     @staticmethod
     def _line(data: Mapping[str, Any]) -> str:
@@ -162,6 +168,13 @@ class Progress:
         if "verdict" in data:
             line += f", ratio {data['ratio']:.4f}, {data['verdict']} so far"
         return line
+
+
+def _columns() -> int:
+    """Of the terminal, which rich also finds where stdout is none."""
+    from rich.console import Console
+
+    return Console(stderr=True).width
 
 
 def raise_first(errors: Sequence[HwnasError]) -> None:
@@ -180,8 +193,25 @@ def tell(errors: Sequence[HwnasError]) -> None:
 def check_folders(**files: Path | None) -> None:
     """Before anything is measured: can these be written? By option. Raises InputError."""
     for option, path in files.items():
-        if path is not None and not path.parent.is_dir():
+        if path is None:
+            continue
+        if path.exists() and not path.is_file():
+            raise InputError(
+                f"--{option} {path}: given what is no file; accepted: a file, or a path where there is nothing"
+            )
+        if not path.parent.is_dir():
             raise InputError(f"--{option} {path}: there is no folder {path.parent}")
+        if not os.access(Path(os.path.realpath(path)).parent, os.W_OK | os.X_OK):
+            raise InputError(f"--{option} {path}: its folder cannot be written")
+
+
+@contextmanager
+def written(path: Path, errors: list[HwnasError]) -> Iterator[None]:
+    """Where the block cannot write ``path``, that is one of ``errors``, and the others are told as well."""
+    try:
+        yield
+    except OSError as error:
+        errors.append(UnavailableError(f"{path}: {error.strerror or error}"))
 
 
 def store_of(url: str | None, fleet: Path | None) -> str | Path:
@@ -199,19 +229,11 @@ def open_store(url: str | None, fleet: Path | None) -> Store:
     return Store(path)
 
 
-def export_csv(file: Path, url: str | None, fleet: Path | None) -> None:
-    with open_store(url, fleet) as store:
-        found = store.profiles()
-    frames.write_csv(found, file)
-    print(f"{len(found)} profiles written to {file}", file=sys.stderr)
-
-
-def import_csv(file: Path, url: str | None, fleet: Path | None) -> None:
-    found = frames.read_csv(file)
-    with Store(store_of(url, fleet)) as store:
-        for profile in found:
-            store.add_profile(profile)
-        print(f"{len(found)} profiles added to {store.name}", file=sys.stderr)
+def is_here(fleet: Fleet, boards: Iterable[str]) -> bool:
+    """Whether one of ``boards`` is this machine, which comes last, alone: nothing else of hwnas runs on a machine while
+    it is measured.
+    """
+    return any(isinstance(fleet.devices[board], Local) for board in boards)
 
 
 def label(target: Target) -> str:

@@ -27,9 +27,9 @@ def jobs(models: Sequence[str], *, shapes: Shapes, inputs: Path | None, folder: 
         raise InputError(f"--inputs {inputs}: there is no such file")
     found = []
     for number, (model, name) in enumerate(zip(models, _names(models), strict=True)):
-        if ":" in model and not Path(model).exists():
+        if ":" in model and not Path(model).is_file():
             found.append(_exported(model, shapes, folder / str(number)))
-        elif model in reference.names() and not Path(model).exists():
+        elif model in reference.names() and not Path(model).is_file():
             found.append(dataclasses.replace(reference.job(model), shapes=shapes, inputs=inputs))
         else:
             found.append(Job(model=Path(model), name=name, shapes=shapes, inputs=inputs))
@@ -61,7 +61,11 @@ def _exported(model: str, shapes: Shapes, folder: Path) -> Job:
         raise InputError(f"{model}: is not callable; accepted: a function or class that gives an nn.Module")
     from nas import export
 
-    module: Any = build()
+    try:
+        module: Any = build()
+    except (Exception, SystemExit) as error:  # of the user's: anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{model}: calling it failed: {reason}") from error
     if not hasattr(module, "state_dict"):
         raise InputError(f"{model}: gave {type(module).__name__}; accepted: an nn.Module")
     path, reference = folder / "model.onnx", folder / "reference.npz"

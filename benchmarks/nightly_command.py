@@ -14,6 +14,7 @@ from benchmarks.measuring import check_folders, share
 from benchmarks.nightly import watch
 from benchmarks.nightly_progress import shown
 from benchmarks.nights import Night
+from benchmarks.pipes import reader_may_go
 from benchmarks.report_words import label
 from benchmarks.tables import duration, table
 from benchmarks.watched import setting_of
@@ -42,11 +43,13 @@ def run(
         with shown() as hear:
             night, history = watch(setting, max_undecided=allowed, on_event=hear)
         name = setting.suite.name
-    if json:
-        print(json_.dumps(reports.to_json(name, night), indent=1))
-    else:
-        _show(night.judgements)
-    _say(night)
+    with reader_may_go():  # the reports and the exit code are for others
+        if json:
+            print(json_.dumps(reports.to_json(name, night), indent=1))
+        else:
+            _show(night.judgements)
+    with reader_may_go():
+        _say(night)
     written = [
         _write(markdown, lambda: reports.markdown(name, night)),
         _write(junit, lambda: reports.junit(name, night)),

@@ -30,7 +30,7 @@ def page(suite: str, nights: Sequence[Night]) -> str:
         "reasons": night.reasons,
         "judgements": _judgements(night),
         "environments": _environments(night),
-        "history": [_history(pair, nights) for pair in _compared(nights)],
+        "history": [_history(number, pair, nights) for number, pair in enumerate(_compared(nights))],
         "nights": _nights(nights),
     }
     return pages.page("nightly.html.j2", content)
@@ -89,8 +89,11 @@ def _shown(one: Judgement) -> bool:
     return one in counted([one]) and (one.ratio is not None or one.verdict == "same")
 
 
-def _history(pair: tuple[str, str], nights: Sequence[Night]) -> Figure:
-    """The change against the baseline of each night; a file that was the baseline itself is a change of nothing."""
+def _history(number: int, pair: tuple[str, str], nights: Sequence[Night]) -> Figure:
+    """The change against the baseline of each night; a file that was the baseline itself is a change of nothing.
+
+    ``number`` tells two pairs apart whose names become one address.
+    """
     by_metric: dict[str, list[tuple[str, Judgement]]] = {}
     for night in nights:
         for one in night.judgements:
@@ -105,7 +108,7 @@ def _history(pair: tuple[str, str], nights: Sequence[Night]) -> Figure:
     drawn["yaxis"] |= {"zeroline": True, "zerolinecolor": "var(--faint)"}
     title = f"{pair[0]} on {pair[1]}"
     caption = "Change against the baseline of that night, with its interval. Orange: a confirmed regression."
-    return figure("pair", *pair, title=title, caption=caption, data=data, layout=drawn, height=300)
+    return figure("pair", str(number), *pair, title=title, caption=caption, data=data, layout=drawn, height=300)
 
 
 def _dots(metric: str, points: Sequence[tuple[str, Judgement]], symbol: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 
 from benchmarks import nightly_words as words
 from benchmarks.judgements import Judgement, counted
+from benchmarks.live import live
 from benchmarks.report_words import label
 from benchmarks.tables import duration
 from devices.session import OnEvent
@@ -21,23 +21,9 @@ _WIDTH = 80
 @contextmanager
 def shown() -> Iterator[OnEvent]:
     """A listener for ``nightly.watch`` that draws on stderr until the block ends."""
-    from rich.console import Console
-
-    console, view = Console(stderr=True), _View()
-    if not console.is_terminal:
-        yield view.print
-        return
-    from rich.live import Live
-
-    # Drawn when an event comes, never by a timer: while something is measured, this process must sleep.
-    with Live(view.draw(), console=console, auto_refresh=False, transient=True) as live:
-
-        def hear(kind: str, data: Mapping[str, Any]) -> None:
-            for line in view.hear(kind, data):
-                live.console.print(line, highlight=False, markup=False)
-            live.update(view.draw(), refresh=True)
-
-        yield hear
+    view = _View()
+    with live(view.draw) as tell:
+        yield lambda kind, data: tell(view.hear(kind, data))
 
 
 class _View:
@@ -50,10 +36,6 @@ class _View:
         self._judgements: dict[tuple[str, str, str], Judgement] = {}
         self._doing: dict[str, str] = {}  # device -> what
         self._waited: set[str] = set()  # what was said of waiting, each once
-
-    def print(self, kind: str, data: Mapping[str, Any]) -> None:
-        for line in self.hear(kind, data):
-            print(f"[{duration(time.monotonic() - self._began):>12}] {line}", file=sys.stderr, flush=True)
 
     def hear(self, kind: str, data: Mapping[str, Any]) -> list[str]:
         """Take the event in; lines for those that a person may want to scroll back to."""

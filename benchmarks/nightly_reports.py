@@ -127,9 +127,10 @@ def differing(night: Night, target: str) -> list[str] | None:
 
 def described(device: Mapping[str, Any]) -> str:
     """'AMD EPYC, 2 cores, Linux 6.18, python 3.11.7, onnxruntime 1.32.0'."""
-    known = [device.get("cpu"), f"{device.get('cores')} cores", f"kernel {device.get('kernel')}"]
+    known = {"{}": device.get("cpu"), "{} cores": device.get("cores"), "kernel {}": device.get("kernel")}
+    parts = [form.format(value) for form, value in known.items() if value]
     versions = [f"{name} {version}" for name, version in device.get("versions", {}).items()]
-    return ", ".join([str(part) for part in known if part] + versions)
+    return ", ".join(parts + versions)
 
 
 def _sentence(one: Judgement) -> str:

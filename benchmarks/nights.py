@@ -6,8 +6,8 @@
     ended      the judgements of the night, its exit code and the reasons for it
     baseline   see ``benchmarks.baselines``
 
-All under the study ``nightly/<suite>``, only ever appended. A night that has begun and not ended, less than a day ago
-and with the same plan, is gone on with; what was judged is not measured again. While a process works on a night it
+All under the study ``nightly/<suite>``, only ever appended. A night that has begun and not ended, less than 20 hours
+ago and with the same plan, is gone on with; what was judged is not measured again. While a process works on a night it
 holds a lock, which dies with it: so two runs at once are two nights.
 """
 
@@ -28,7 +28,7 @@ from benchmarks.judgements import Judgement, Key, Stage
 from profiles.clock import utc_now
 from profiles.store import Event, Store
 
-_LONGEST = timedelta(days=1)
+_LONGEST = timedelta(hours=20)  # a night that was killed is not gone on with by the next one of cron
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +169,14 @@ def _unfinished(events: Sequence[Event], plan: str) -> list[str]:
 
 
 def _hold(path: Path, flags: int) -> int | None:
-    """A descriptor with the lock, or ``None`` where another process has it or it is not on this machine."""
+    """A descriptor with the lock, or ``None`` where another process has it, or another user, or it is not on this
+    machine. Raises OSError where it cannot be made.
+    """
     try:
         handle = os.open(path, flags | os.O_CLOEXEC, 0o644)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
+        if flags & os.O_CREAT:
+            raise
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

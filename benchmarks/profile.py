@@ -9,7 +9,8 @@ from pathlib import Path
 
 from benchmarks import profile_fleet
 from benchmarks import sweeps as sweeps_
-from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share
+from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share, written
+from benchmarks.pipes import reader_may_go
 from benchmarks.profile_tables import show
 from benchmarks.side_by_side import Side, slower_when_narrower
 from devices import extras
@@ -60,7 +61,8 @@ def run(
     found: list[Profile] = []
     errors: list[HwnasError] = []
     with bench(setting) as here:
-        if len({board for target in targets for board in setting.fleet.boards(target.device)}) > 1:
+        boards = {board for target in targets for board in setting.fleet.boards(target.device)}
+        if len(boards) > 1 or any(target.device in setting.fleet.pools for target in targets):
 
             def finish(session: Session, job: Job, profile: Profile) -> Profile:
                 return _with_extras(session, job, profile, extra, lambda kind, data: None)
@@ -75,22 +77,26 @@ def run(
                 found += [one for one in results if isinstance(one, Profile)]
                 errors += [one for one in results if isinstance(one, HwnasError)]
     curves = sweeps_.curves(found) if sweeps else []
+    with reader_may_go():  # the files are for others
+        if found and json:
+            knees = {"knees": sweeps_.knees(curves)} if curves else {}
+            profiles = [one.to_dict(raw=False) for one in found]
+            print(json_.dumps({"schema": SCHEMA, "profiles": profiles, **knees}, indent=1))
+        elif found:
+            show(found, curves)
     if csv and found:
-        frames.write_csv(found, csv)
+        with written(csv, errors):
+            frames.write_csv(found, csv)
     if html and found:
-        files.write_text(html, _page(found, curves))
-    if found and json:
-        knees = {"knees": sweeps_.knees(curves)} if curves else {}
-        profiles = [one.to_dict(raw=False) for one in found]
-        print(json_.dumps({"schema": SCHEMA, "profiles": profiles, **knees}, indent=1))
-    elif found:
-        show(found, curves)
+        with written(html, errors):
+            files.write_text(html, _page(found, curves))
     raise_first(errors)
 
 
 def measured(here: Bench, target: Target, plan: Plan, extra: Extra) -> list[Profile | HwnasError]:
     """Each model of the command on ``target``, kept in the store, or why there is no figure."""
     session = here.session(target)
+    target = dataclasses.replace(target, device=session.name)  # of a pool, the board that it is
     usable = here.usable(target, plan)
     jobs = [one for one in usable if isinstance(one, Job)]
     if not jobs:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
-from benchmarks.measuring import label
+from benchmarks.live import live
+from benchmarks.measuring import is_here, label
 from benchmarks.tables import duration
 from devices import everywhere, extras
 from devices.artifact import prepare
@@ -19,7 +19,6 @@ from devices.fleet import Fleet
 from devices.measure import Job, Plan
 from devices.scheduler import Outcome, Policy
 from devices.session import Session
-from devices.transports.local import Device as Local
 from profiles.errors import HwnasError
 from profiles.records import Profile, Target
 from profiles.store import Store
@@ -45,12 +44,16 @@ def measure(
             harness[key] = extras.harness_us(session, profile.target)
         return finish(session, job, dataclasses.replace(profile, harness_us=harness[key]))
 
-    def is_here(target: Target) -> bool:
-        return any(isinstance(fleet.devices[board], Local) for board in fleet.boards(target.device))
+    def last(target: Target) -> bool:
+        return is_here(fleet, fleet.boards(target.device))
 
+    def hear(kind: str, data: dict[str, Any]) -> None:
+        tell(view.hear(kind, data), at_once=False)
+
+    view = _View(fleet, len(jobs), targets)
     found: dict[tuple[int, int], list[Outcome]] = defaultdict(list)
-    with _shown(fleet, len(jobs), targets) as view:
-        for numbers in [*_rounds(targets, lambda one: not is_here(one)), *_rounds(targets, is_here)]:
+    with live(view.draw, pause_s=_DRAWN_S, stamped=False) as tell:
+        for numbers in [*_rounds(targets, lambda one: not last(one)), *_rounds(targets, last)]:
             outcomes = everywhere.profile_everywhere(
                 fleet,
                 jobs,
@@ -58,13 +61,13 @@ def measure(
                 store,
                 plan=plan,
                 policy=_POLICY,
-                on_event=view.hear,
+                on_event=hear,
                 prepare=prepare,
                 finish=finished,
             )
             with closing(outcomes):  # Ctrl-C ends all sessions, and what they measure
                 for outcome in outcomes:
-                    view.ended(outcome, jobs[outcome.key.job])
+                    tell([view.ended(outcome, jobs[outcome.key.job])])
                     found[numbers[outcome.key.target], outcome.key.job].append(outcome)
     profiles: list[Profile] = []
     errors: list[HwnasError] = []
@@ -105,54 +108,46 @@ class _Row:
 class _View:
     """What the events add up to: a row for each device."""
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        jobs: int,
-        targets: Sequence[Target],
-        tell: Callable[[str], None],
-        changed: Callable[[_View, bool], None] = lambda view, soon: None,
-    ) -> None:
-        """``tell``: a line that stays. ``changed``: there is something new to draw, ``True``: now."""
+    def __init__(self, fleet: Fleet, jobs: int, targets: Sequence[Target]) -> None:
         boards = dict.fromkeys(board for target in targets for board in fleet.boards(target.device))
         self._rows = {board: _Row() for board in boards}
         each = [len(fleet.boards(target.device)) if target.name in fleet.worst else 1 for target in targets]
         self._all, self._ended = jobs * sum(each), 0
-        self._tell, self._changed = tell, changed
         self._begin = time.monotonic()
 
-    def hear(self, kind: str, data: dict[str, Any]) -> None:
+    def hear(self, kind: str, data: dict[str, Any]) -> list[str]:
+        """Take the event in; lines for those that a person may want to scroll back to."""
+        lines: list[str] = []
         row = self._rows[data["device"]]
         match kind:
             case "board":
                 if data["state"] == "away" and row.state != "away":
-                    self._tell(data["reason"])
+                    lines.append(data["reason"])
                 row.state = data["state"]
                 row.progress = data["reason"].removeprefix(f"device {data['device']}: ")
             case "work":
                 row.state, row.progress = "ready", "checking the model"
             case "waiting":
-                self._tell(f"{data['device']}: {data['message']}")
+                lines.append(f"{data['device']}: {data['message']}")
                 row.state, row.progress = "waiting", data["message"].removeprefix("waiting for ")
             case "pass":
                 number = f" {data['number'] + 1}" if data["of"] != 1 else ""
                 width = data.get("half_width")
                 row.state = "measuring"
                 row.progress = f"{data['model']}: {data['pass']}{number}" + (f", ± {width:.1%}" if width else "")
-        self._changed(self, False)
+        return lines
 
-    def ended(self, outcome: Outcome, job: Job) -> None:
+    def ended(self, outcome: Outcome, job: Job) -> str:
+        """Take the outcome in; a line about it."""
         row = self._rows[outcome.board]
         self._ended += 1
         row.done += 1
         who = f"{job.name} on {_where(outcome.key, outcome.board)}"
         if outcome.error is not None:
             row.result = "failed"
-            self._tell(f"{who}: {outcome.error}")
-        else:
-            row.result = _result(outcome.value)
-            self._tell(f"{who}: {row.result}")
-        self._changed(self, True)
+            return f"{who}: {outcome.error}"
+        row.result = _result(outcome.value)
+        return f"{who}: {row.result}"
 
     def draw(self) -> Any:
         """At most 80 columns."""
@@ -165,31 +160,8 @@ class _View:
         for head, width in (("device", 14), ("state", 10), ("progress", 31), ("result", 16)):
             table.add_column(head, max_width=width, no_wrap=True, overflow="ellipsis")
         for board, row in self._rows.items():
-            table.add_row(*(_plain(text) for text in (board, row.state, row.progress, row.result)))
+            table.add_row(board, row.state, row.progress, row.result)
         return table
-
-
-@contextmanager
-def _shown(fleet: Fleet, jobs: int, targets: Sequence[Target]) -> Iterator[_View]:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _View(fleet, jobs, targets, lambda line: print(line, file=sys.stderr, flush=True))
-        return
-    from rich.live import Live
-
-    # Drawn when an event comes, never by a timer.
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        drawn = 0.0
-
-        def changed(view: _View, now: bool) -> None:
-            nonlocal drawn
-            if now or time.monotonic() - drawn > _DRAWN_S:
-                live.update(view.draw(), refresh=True)
-                drawn = time.monotonic()
-
-        yield _View(fleet, jobs, targets, lambda line: live.console.print(line, highlight=False, markup=False), changed)
 
 
 def _where(key: Key, board: str) -> str:
@@ -199,10 +171,3 @@ def _where(key: Key, board: str) -> str:
 def _result(profile: Profile) -> str:
     share = profile.latency_ms_sem / profile.latency_ms_calibrated
     return f"{profile.latency_ms_calibrated:.4g} ms ± {share:.1%}"
-
-
-def _plain(text: str) -> Any:
-    """As it is: a device may say [what] looks like markup."""
-    from rich.text import Text
-
-    return Text(text)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from benchmarks.live import live
 from benchmarks.tables import duration, figure
 from nas import pareto
 from nas.generators import Limit, Objective
@@ -20,27 +20,12 @@ _STATES = ("proposed", "profiled", "training", "completed", "early_stopped", "ga
 @contextmanager
 def shown(study: Study) -> Iterator[Listener]:
     """A listener that draws on stderr until the block ends."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
     view = _View(study)
-    if not console.is_terminal:
-        yield _Lines(view).hear
-        return
-    from rich.live import Live
-
-    # Drawn when an event comes, never by a timer: while something is measured, this process must sleep.
-    with Live(view.draw(), console=console, auto_refresh=False, transient=True) as live:
-        drawn = 0.0
+    with live(view.draw) as tell:
 
         def hear(kind: str, trial: int | None, data: Mapping[str, Any]) -> None:
-            nonlocal drawn
             line = view.hear(kind, trial, data)
-            if line:
-                live.console.print(line, highlight=False, markup=False)
-            if kind != "tick" or time.monotonic() - drawn > 0.5:
-                live.update(view.draw(), refresh=True)
-                drawn = time.monotonic()
+            tell([line] if line else [], at_once=kind != "tick")
 
         yield hear
 
@@ -162,19 +147,6 @@ class _View:
             return ""
         left = (time.monotonic() - self._began) / ended * (budget - ended)
         return f", about {duration(left)} left before the front is confirmed"
-
-
-class _Lines:
-    """One line per event, with the time since the start."""
-
-    def __init__(self, view: _View) -> None:
-        self._view = view
-        self._began = time.monotonic()
-
-    def hear(self, kind: str, trial: int | None, data: Mapping[str, Any]) -> None:
-        line = self._view.hear(kind, trial, data)
-        if line:
-            print(f"[{duration(time.monotonic() - self._began):>12}] {line}", file=sys.stderr, flush=True)
 
 
 _DOING = {

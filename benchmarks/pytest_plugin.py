@@ -117,23 +117,19 @@ def hwnas_profile(request: pytest.FixtureRequest, hwnas_target: Target, tmp_path
 def _measured(here: Bench, target: Target, option: Callable[[str], str]) -> Profile:
     import dataclasses
 
+    from benchmarks import profile
     from benchmarks.measuring import seconds, share
-    from devices import reference
-    from devices.measure import PRECISE, check, profile
+    from devices.measure import PRECISE
+    from profiles.errors import HwnasError
 
     plan = dataclasses.replace(
         PRECISE,
         within=share("--hwnas-within", option("--hwnas-within"), least=0.0001),
         budget_s=seconds("--hwnas-budget", option("--hwnas-budget")),
-        meter=here.meter(target),
     )
-    session = here.session(target)
-    job = here.prepared(here.jobs[0], target)
-    if reference.lacking(session, target, here.store):  # some seconds: not for a model whose outputs are wrong
-        check(session, job, target, deadline_s=plan.deadline_s)
-    reference_ms = here.reference_ms(target)
-    found = profile(session, job, target, reference_ms=reference_ms, plan=plan)
-    here.store.add_profile(found)
+    (found,) = profile.measured(here, target, plan, profile.Extra())
+    if isinstance(found, HwnasError):
+        raise found
     return found
 
 

@@ -125,8 +125,9 @@ def load_suite(path: Path, overrides: Mapping[str, str] | None = None) -> Suite:
 def entries(suite: Suite, path: Path, folder: Path) -> list[Entry]:
     """The models of ``suite``, read from ``path``; reference models are exported where they are not yet.
 
-    ``folder``: for files that are made on the way. A file that is not there is an entry with an ``error``: the others
-    are watched all the same. Raises InputError where two have one name, or nothing has a ``val_accuracy`` to judge.
+    ``folder``: for files that are made on the way. A file that is not there, or a search without a front, is an entry
+    with an ``error``: the others are watched all the same. Raises InputError where two have one name, or nothing has a
+    ``val_accuracy`` to judge.
     """
     found: list[Entry] = []
     for number, one in enumerate(suite.models):
@@ -161,14 +162,19 @@ def _entries(given: Given, here: Path, folder: Path) -> list[Entry]:
 
 
 def _front(given: Given, run: Path) -> list[Entry]:
+    """One entry with an ``error`` where the search has no front yet or cannot be read."""
     from nas.results import read_results
 
-    results = read_results(run)
-    if not results.front:
-        raise InputError(f"{run}: its front is empty; accepted: the folder of a search with one")
+    search = given.name or run.resolve().name
+    try:
+        results = read_results(run)
+        if not results.front:
+            raise InputError(f"{run}: its front is empty; accepted: the folder of a search with one")
+    except HwnasError as error:
+        return [Entry(name=search, job=Job(model=run, name=search), run=run, error=error)]
     found = []
     for index in results.front:
-        name, file = f"{given.name or run.resolve().name}/{index}", results.onnx(index)
+        name, file = f"{search}/{index}", results.onnx(index)
         entry = Entry(name=name, job=Job(model=file, name=name), run=run, same_outputs=given.same_outputs)
         try:
             onnxfile.external_files(file)

@@ -16,7 +16,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str | None
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)  # names of models may have [brackets]
     if not console.is_terminal:
         for line in (heads, *rows):
             print("\t".join(line))

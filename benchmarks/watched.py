@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.baselines import Baselines, folder_of
 from benchmarks.judging import Pair
-from benchmarks.measuring import store_of
+from benchmarks.measuring import is_here, store_of
 from benchmarks.nights import study_of
 from benchmarks.suite import ACCURACY, Entry, Suite, entries, load_suite
 from devices import scheduler
@@ -93,17 +93,23 @@ def on_devices(
     sessions: dict[str, Session] | None = None,
     on_event: OnEvent | None = None,
 ) -> Iterator[Outcome]:
-    """Outcomes as they come, one for each pair, under its ``key``; see ``devices.scheduler.run``."""
-    if not work:
-        return
-    running = scheduler.run(
-        [Work(key=pair.key, boards=pair.boards, call=call) for pair, call in work],
-        lambda board, tell: connect(setting.fleet.devices[board], board, tell),
-        policy=_POLICY,
-        on_event=on_event,
-        sessions=sessions,
-    )
-    try:
-        yield from running
-    finally:
-        running.close()
+    """Outcomes as they come, one for each pair, under its ``key``; see ``devices.scheduler.run``.
+
+    Pairs that only other devices measure come first, then those of this machine, with nothing beside them.
+    """
+    for here in (False, True):
+        running = scheduler.run(
+            [
+                Work(key=pair.key, boards=pair.boards, call=call)
+                for pair, call in work
+                if is_here(setting.fleet, pair.boards) == here
+            ],
+            lambda board, tell: connect(setting.fleet.devices[board], board, tell),
+            policy=_POLICY,
+            on_event=on_event,
+            sessions=sessions,
+        )
+        try:
+            yield from running
+        finally:
+            running.close()

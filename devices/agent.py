@@ -115,11 +115,12 @@ def _serve(requests: int, output: int) -> None:
                     job = _Job(request, output, client)
                     job = None if job.over else job
                 except OSError as error:
-                    reason = UnavailableError(f"the worker cannot be started: {error}")
+                    reason = UnavailableError(f"the device cannot be locked: {error}")
                     protocol.write(output, protocol.failure(request["id"], reason))
     finally:
         if job:
             job.kill()
+        depot.forget_parts()
 
 
 def _parent() -> list[int]:
@@ -206,9 +207,12 @@ class _Job:
         self._deadline = time.monotonic() + float(self._request.get("deadline_s", DEFAULT_DEADLINE_S))
         try:
             self._worker = self._popen()
-        except OSError:
+        except OSError as error:
             self._lock.release()
-            raise
+            self.over = True
+            reason = UnavailableError(f"the worker cannot be started: {error}")
+            protocol.write(self._output, protocol.failure(self._request["id"], reason))
+            return
         stdin, stdout, stderr = (stream.fileno() for stream in self._pipes(self._worker))
         self._streams = {stdout: self._pass_on, stderr: self._keep_stderr}
         with contextlib.suppress(BrokenPipeError):  # it died at once: its end says why

@@ -45,12 +45,13 @@ DEVICES = (
     "worker",
 )
 DATA = ("calibration.onnx", "calibration.pt2", "empty.onnx", "empty.pt2")
-# What the agent unpacked beside itself starts faster, since Python keeps the compiled form of those files.
+# What the agent unpacked beside itself starts faster, since Python keeps the compiled form of those files. Not for the
+# agent itself, which mends what a power cut has left there in part.
 _MAIN = """import os
 import sys
 
 unpacked = os.path.splitext(sys.path[0])[0]
-if os.path.isdir(unpacked):
+if len(sys.argv) > 1 and os.path.isdir(unpacked):
     sys.path.insert(0, unpacked)
 from devices.agent import main
 

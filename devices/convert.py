@@ -71,6 +71,8 @@ def convert(
         return Converted(model=model)
     if precision not in _CONVERTERS:
         raise InputError(f"precision: given {precision!r}; accepted: fp32, {', '.join(_CONVERTERS)}")
+    if precision == "int8" and _quantised(model):
+        return Converted(model=model)
     known = _inputs(model)
     feeds, flags = _calibration(known, calibration, shapes or {}) if precision == "int8" else ([], ())
     path = (folder or cache_folder() / "converted") / f"{_key(model, precision, feeds)}-{precision}.onnx"
@@ -84,6 +86,18 @@ def convert(
             raise MeasurementError(text) from error
         write_bytes(path, data)
     return Converted(model=path, flags=flags)
+
+
+def _quantised(model: Path) -> bool:
+    """Raises InputError where it is no model."""
+    import onnx
+
+    onnxfile.external_files(model)
+    try:
+        graph = onnx.load(model, load_external_data=False).graph
+    except Exception as error:  # protobuf's own
+        raise InputError(f"{model}: not a readable ONNX file: {error}") from None
+    return any(node.op_type == "QuantizeLinear" for node in graph.node)
 
 
 def _to_fp16(model: Path, feeds: Sequence[Arrays]) -> bytes:
@@ -108,8 +122,6 @@ def _to_int8(model: Path, feeds: Sequence[Arrays]) -> bytes:
             return next(self._rest, None)
 
     loaded = onnx.load(model)
-    if any(node.op_type == "QuantizeLinear" for node in loaded.graph.node):
-        return model.read_bytes()
     with tempfile.TemporaryDirectory(prefix="hwnas-int8-") as scratch:
         prepared, quantised = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
         quant_pre_process(loaded, prepared, skip_symbolic_shape=True)

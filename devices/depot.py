@@ -54,11 +54,15 @@ def put(request: Record) -> Record:
     data = base64.b64decode(request["data"])
     if not part.exists():
         _clean()
-    with _room(len(data)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("r+b" if request["offset"] else "wb") as file:
-            file.seek(request["offset"])
-            file.write(data)
+    try:
+        with _room(len(data)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("r+b" if request["offset"] else "wb") as file:
+                file.seek(request["offset"])
+                file.write(data)
+    except UnavailableError:
+        shutil.rmtree(part, ignore_errors=True)  # what is smaller may still have room
+        raise
     return {}
 
 
@@ -66,8 +70,7 @@ def keep(request: Record) -> Record:
     """All pieces have come. ``files``: name -> sha256, compared before ``key`` exists."""
     part, place = _part(request["key"]), folder() / "files" / _plain(request["key"])
     for name, expected in request["files"].items():
-        found = hashlib.sha256((part / _inside(name)).read_bytes()).hexdigest()
-        if found != expected:
+        if _sha256(part / _inside(name)) != expected:
             shutil.rmtree(part, ignore_errors=True)
             raise UnavailableError(f"{name}: arrived damaged; is the disk of the device sound?")
     with contextlib.suppress(OSError):  # another session was faster: its files are the same
@@ -112,8 +115,23 @@ def log(record: Record) -> None:
             file.write(json.dumps(record).encode() + b"\n")
 
 
+def forget_parts() -> None:
+    """What this process has begun to take in and not kept: its connection has ended."""
+    for part in (folder() / "files").glob(f"*.part-{os.getpid()}"):
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def _part(key: str) -> Path:
     return folder() / "files" / f"{_plain(key)}.part-{os.getpid()}"
+
+
+def _sha256(path: Path) -> str:
+    """In pieces: a board may have less memory than the file is long."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def _clean() -> None:

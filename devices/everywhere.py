@@ -10,8 +10,6 @@ still missing.
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,26 +116,24 @@ class _Measurement:
 
 
 class _References:
-    """``reference_ms`` for many threads: boards with the same fingerprint share one, and wait while one takes it."""
+    """``reference_ms`` of each board, asked of the store once. A board has one thread: nothing needs a lock."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, float] = {}
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def known(self, session: Session, target: Target) -> bool:
         return _clock(session, target) in self._known or reference.lacking(session, target, self._store) <= 0
 
     def of(self, session: Session, target: Target) -> float:
         clock = _clock(session, target)
-        with self._locks[clock]:
-            if clock not in self._known:
-                self._known[clock] = reference.reference_ms(session, target, self._store)
-            return self._known[clock]
+        if clock not in self._known:
+            self._known[clock] = reference.reference_ms(session, target, self._store)
+        return self._known[clock]
 
 
 def _clock(session: Session, target: Target) -> str:
-    return digest_of([session.fingerprint(target), target.name])
+    return digest_of([session.name, session.fingerprint(target), target.name])
 
 
 def worst(profiles: Sequence[Profile]) -> Profile:

@@ -138,7 +138,9 @@ def _times(root: Path) -> dict[int, tuple[str, int]]:
 
 
 def _on_battery(root: Path) -> bool | None:
-    states = [_text(path) for path in (root / "sys/class/power_supply").glob("*/status")]
+    supplies = (root / "sys/class/power_supply").glob("*/status")
+    # A scope says whose it is: a mouse's or a headset's battery tells nothing of the machine.
+    states = [_text(path) for path in supplies if _text(path.with_name("scope")) != "Device"]
     return "Discharging" in states if states else None
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devices.session import OnEvent, Session
-from profiles.errors import HwnasError, InputError, MeasurementError, ParityError
+from profiles.errors import HwnasError, InputError, MeasurementError, ParityError, UnavailableError
 
 Connect = Callable[[str, OnEvent], Session]
 _LONGEST_PAUSE_S = 30.0
@@ -206,7 +206,8 @@ class _Hall:
         while not self._closing.is_set() and self._wanted(board):
             try:
                 session = self._connect(board, self._event)
-            except HwnasError as error:
+            except Exception as raised:  # no descriptor left, for example: the others must not wait for ever
+                error = raised if isinstance(raised, HwnasError) else _unreached(board, raised)
                 self._state(board, "away", str(error))
                 if isinstance(error, InputError) or time.monotonic() - start > self._patience_s(board):
                     self._give_up(board, error)
@@ -304,3 +305,7 @@ class _Hall:
 
     def _state(self, board: str, state: str, reason: str = "") -> None:
         self._tell(("board", {"device": board, "state": state, "reason": reason}))
+
+
+def _unreached(board: str, error: Exception) -> HwnasError:
+    return UnavailableError(f"device {board}: {type(error).__name__}: {error}")

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from devices import protocol, transfer
 from devices.bundle import build_agent
@@ -52,7 +52,6 @@ class Session:
         self.device = device
         self.name = name
         self.on_event = on_event or (lambda kind, data: None)
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the session)
         self._last_id = 0
         self._lines = Lines()
         self._records: deque[Record] = deque()
@@ -60,12 +59,7 @@ class Session:
         self._closed = False
         self._writing = threading.Lock()
         self._ended = threading.Event()
-        try:
-            self._process: subprocess.Popen[bytes] = device.start(build_agent(), self._stderr.fileno())
-        except (OSError, UnavailableError) as error:
-            self._stderr.close()
-            what = f"the agent cannot be started: {error}" if isinstance(error, OSError) else str(error)
-            raise UnavailableError(f"device {name}: {what}") from None
+        self._stderr, self._process = _started(device, name)
         self.request("hello", client=transfer.client(), silence_s=None if device.shares_files else _SILENCE_S)
         if not device.shares_files:
             threading.Thread(target=self._beat, daemon=True).start()
@@ -185,7 +179,7 @@ class Session:
         while not self._records:
             left = None if patience is None else patience - time.monotonic()
             # What only prints is as silent as what says nothing.
-            if (left is not None and left <= 0) or not select.select([self._stdout], [], [], left)[0]:
+            if (left is not None and left <= 0) or not _readable(self._stdout, left):
                 raise self._lost("no answer")
             data = os.read(self._stdout.fileno(), 1 << 20)
             if not data:
@@ -210,3 +204,24 @@ class Session:
     @property
     def _stdout(self) -> Any:
         return self._process.stdout
+
+
+def _started(device: Device, name: str) -> tuple[IO[bytes], subprocess.Popen[bytes]]:
+    """Where its stderr goes, and the agent. Raises UnavailableError."""
+    with contextlib.ExitStack() as undo:
+        try:
+            stderr = undo.enter_context(tempfile.TemporaryFile())
+            process = device.start(build_agent(), stderr.fileno())
+        except OSError as error:
+            raise UnavailableError(f"device {name}: the agent cannot be started: {error}") from None
+        except UnavailableError as error:
+            raise UnavailableError(f"device {name}: {error}") from None
+        undo.pop_all()
+    return stderr, process
+
+
+def _readable(stream: IO[bytes], left_s: float | None) -> bool:
+    """Within ``left_s``; ``None``: however long it takes. ``select`` would refuse descriptors above 1023."""
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    return bool(poll.poll(None if left_s is None else 1000 * left_s))

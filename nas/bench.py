@@ -75,9 +75,10 @@ class Bench:
     def described(self) -> dict[str, Any]:
         """Target name -> its settings, the fingerprint of its device and its meter; tells runs on unlike devices apart.
 
-        Raises UnavailableError or MeasurementError where a meter gives nothing.
+        Of a pool it is the first board, the same one whenever a search is resumed. Raises UnavailableError where that
+        cannot be reached now, and UnavailableError or MeasurementError where a meter gives nothing.
         """
-        found = self._run(list(self.targets), self._described, _AT_ONCE)
+        found = self._run(list(self.targets), self._described, _AT_ONCE, first=True)
         return {name: dataclasses.asdict(target) | found[name][0] for name, target in self.targets.items()}
 
     def _described(self, session: Session, target: Target) -> dict[str, Any]:
@@ -200,14 +201,23 @@ class Bench:
         return chosen
 
     def _run(
-        self, names: Sequence[str], call: Callable[[Session, Target], _T], policy: Policy = _LATER
+        self,
+        names: Sequence[str],
+        call: Callable[[Session, Target], _T],
+        policy: Policy = _LATER,
+        *,
+        first: bool = False,
     ) -> dict[str, list[_T]]:
-        """Target -> what ``call`` returns there: one value, or one from each board. Raises the first error."""
+        """Target -> what ``call`` returns there: one value, or one from each board. Raises the first error.
+
+        ``first``: where any board of a pool would do, none but its first.
+        """
         works = []
         for name in names:
             target = self.targets[name]
             boards = self._fleet.boards(target.device)
-            for group in [(board,) for board in boards] if name in self._fleet.worst else [boards]:
+            any_of = boards[:1] if first else boards
+            for group in [(board,) for board in boards] if name in self._fleet.worst else [any_of]:
                 works.append(Work(key=(name, group), boards=group, call=_on_board(call, target)))
         running = scheduler.run(works, self._connect, policy=policy, on_event=self._on_event, sessions=self._sessions)
         found: dict[Any, Outcome] = {}

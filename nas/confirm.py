@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.account import Account
+from nas.endings import discard_if_full
 from nas.folder import RunFolder
 from nas.jobs import Jobs, Key
 from nas.journal import Journal, Trial
@@ -35,16 +36,21 @@ def confirm(
     jobs: Jobs,
     account: Account,
 ) -> None:
-    """Journal one ``confirmed`` event per member that has none yet. A member's failure is its own, with the reason."""
+    """Journal one ``confirmed`` event per member that has none yet. A member's failure is its own, with the reason.
+
+    Raises UnavailableError where it is not the member's fault: a full disk, a device that is gone.
+    """
     todo = [trial for trial in members if trial.confirmed is None]
     if not todo:
         return
     journal.notify("confirming", trials=[trial.index for trial in todo])
-    count = 0 if candidates.table is not None else candidates.study.confirm.seeds
+    # Trainings with other seeds are for the test split alone.
+    scored = candidates.table is None and len(candidates.data.x_test) > 0
+    count = candidates.study.confirm.seeds if scored else 0
     seeds = [candidates.study.seed + 1 + k for k in range(count)]
     reasons = _train_again(todo, seeds, folder, candidates, jobs, journal)
     journal.notify("measuring_front")
-    with account.span("measuring"):
+    with jobs.standing_still(), account.span("measuring"):  # a training that timed out may have its grace still
         measured = _measure_again(todo, folder, candidates)
     for trial in todo:
         metrics: dict[str, float | None] = {}
@@ -53,7 +59,9 @@ def confirm(
             with account.span("evaluating"):
                 metrics |= _test(trial, seeds if reason is None and trial.of_space else [], folder, candidates)
         except HwnasError as error:
-            candidates.bench.connect()  # a device that is gone is not the network's fault: the search ends here
+            # A full disk or a device that is gone is not the network's fault: the search ends here.
+            folder.check_room(str(error))
+            candidates.bench.connect()
             reason = reason or str(error)
         values, sems = measured[trial.index]
         journal.append("confirmed", trial.index, metrics=metrics | values, sems=sems, reason=reason)
@@ -76,6 +84,7 @@ def _train_again(
             if outcome.reason is None or key.seed is None:  # without a seed: a training that the search gave up
                 continue
             place = folder.trial(key.trial).confirm(key.seed)
+            discard_if_full(folder, place / "job", outcome.reason)
             if outcome.transient and key not in again:
                 again.add(key)
                 shutil.rmtree(place / "job", ignore_errors=True)

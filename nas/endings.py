@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nas.account import Account
+from nas.folder import RunFolder
 from nas.journal import Journal, Trial
 from nas.plan import Plan
 from nas.proposals import Proposals, result_of
 from nas.steps import Candidates
 from nas.training.outcome import Outcome
-from nas.training.table import Table
 from profiles.errors import HwnasError, TrialError, UnavailableError
 
 
@@ -27,7 +28,7 @@ class Endings:
         self._account = account
 
     def complete(self, trial: Trial, outcome: Outcome) -> None:
-        """Score the ONNX file of what was trained, or of a baseline that need not be."""
+        """Score the ONNX file of what was trained, or of a baseline that need not be; or take a table's word."""
         folder = self._plan.folder.trial(trial.index)
         try:
             with self._account.span("evaluating"):
@@ -39,16 +40,6 @@ class Endings:
         self._journal.append("completed", trial.index, metrics=metrics, train_s=outcome.wall_s)
         self.tell(trial)
 
-    def look_up(self, trial: Trial, table: Table) -> None:
-        """Take from ``table`` what a training would have told."""
-        try:
-            metrics = self._candidates.look_up(trial, self._plan.folder.trial(trial.index), table)
-        except TrialError as error:
-            self.fail(trial, "table", str(error))
-            return
-        self._journal.append("completed", trial.index, metrics=metrics)
-        self.tell(trial)
-
     def fail(self, trial: Trial, step: str, reason: str) -> None:
         """Raises UnavailableError where it is not the candidate's fault: a full disk, a device that is gone."""
         self._plan.folder.check_room(reason)
@@ -58,11 +49,8 @@ class Endings:
 
     def check_room(self, trial: Trial, reason: str) -> None:
         """Like ``fail``'s raising, of a training whose files are then removed."""
-        try:
-            self._plan.folder.check_room(reason)
-        except UnavailableError:  # what is left of the job says only that; a resumed search trains it again
-            shutil.rmtree(self._plan.folder.trial(trial.index).retry(trial.attempt), ignore_errors=True)
-            raise
+        folder = self._plan.folder
+        discard_if_full(folder, folder.trial(trial.index).retry(trial.attempt), reason)
 
     def tell(self, trial: Trial) -> None:
         """Tell the generator what is known of a trial by now."""
@@ -74,3 +62,14 @@ class Endings:
         for name in self._plan.modelled:
             if name not in metrics:
                 raise TrialError(f"no {name}; there are: {', '.join(sorted(metrics))}")
+
+
+def discard_if_full(folder: RunFolder, job: Path, reason: str) -> None:
+    """Raises UnavailableError where a training failed for ``reason`` and a full disk is behind it; ``job``, its folder,
+    is then removed.
+    """
+    try:
+        folder.check_room(reason)
+    except UnavailableError:  # what is left of the job says only that; a resumed search trains it again
+        shutil.rmtree(job, ignore_errors=True)
+        raise

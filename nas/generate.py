@@ -28,7 +28,7 @@ from typing import Any, TextIO
 
 from nas.generators import Choices, Generator, Limit, Objective, Observation, Spec, Transfer
 from nas.spaces import canonical, find_space
-from profiles.errors import HwnasError, InputError
+from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.records import digest_of
 from profiles.registry import find
 
@@ -126,7 +126,10 @@ class AskTell:
         return choices
 
     def warm(self) -> None:
-        """Import the model-based generator now, so that its first proposal does not wait for it."""
+        """Make the model-based generator now, so that its first proposal does not wait for it.
+
+        Raises InputError or UnavailableError where it cannot be made.
+        """
         self._generator(self._spec.generator)
 
     def _propose(self) -> tuple[Choices, str] | None:
@@ -165,7 +168,7 @@ class AskTell:
 
     def _generator(self, name: str) -> Generator:
         if name not in self._generators:
-            generator: Generator = find("nas.generators", name).create(self._spec, self._seed)
+            generator = _made(name, self._spec, self._seed)
             for observation in (*self._observations, *(self._scouted.values() if scouts(name) else ())):
                 generator.observe(observation)
             self._generators[name] = generator
@@ -178,8 +181,23 @@ class AskTell:
         return digest_of(self._canonical(choices))
 
 
+def _made(name: str, spec: Spec, seed: int) -> Generator:
+    """Raises InputError on options that it does not take, UnavailableError where something that it needs is missing."""
+    try:
+        generator: Generator = find("nas.generators", name).create(spec, seed)
+    except HwnasError:
+        raise
+    except Exception as error:  # a library, or code of the user's: anything
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UnavailableError(f"the generator {name} cannot be made: {said}") from error
+    return generator
+
+
 def serve(lines: TextIO, out: TextIO) -> None:
-    """Answer requests until ``close`` or the end of ``lines``. An error is an answer too: {"error": text}."""
+    """Answer requests until ``close`` or the end of ``lines``.
+
+    An error is an answer too: {"error": text}, with its "exit_code" where it is one of hwnas's own.
+    """
     search: AskTell | None = None
     for line in lines:
         request = json.loads(line)
@@ -190,7 +208,7 @@ def serve(lines: TextIO, out: TextIO) -> None:
                 search = AskTell(request["spec"], request["seed"])
             answer = _answer(search, request)
         except HwnasError as error:
-            answer = {"error": str(error)}
+            answer = {"error": str(error), "exit_code": error.exit_code}
         except Exception as error:  # whatever a library throws must reach the controller as text
             answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
         out.write(json.dumps(answer) + "\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 from nas.account import Account
 from nas.gpu_share import least_used
 from nas.launcher import Launcher
-from nas.training.outcome import Outcome, read_outcome
+from nas.training.outcome import Outcome, read_outcome, read_result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +118,8 @@ class Jobs:
 
     def stop_leftover(self, out_dir: Path) -> None:
         """End a job of an earlier controller that was to be stopped, if it still runs."""
+        if read_result(out_dir) is not None:
+            return  # its supervisor writes that last; no cluster need be asked about every job that was ever stopped
         handle = self._launcher.adopt(out_dir)
         if handle is not None and self._launcher.state(handle, out_dir) == "running":
             job = _Running(handle=handle, out_dir=out_dir, gpu=None, since=time.monotonic())

@@ -42,6 +42,8 @@ _OUTPUT_FOLDER = {LOCAL: "log_dir", "slurm": "job_dir"}
 _SESSION = "hwnas"
 _SETTLE_S = 5.0  # from a scheduler's word that a job has ended to believing that it left no result
 _ASK_S = 2.0  # a cluster is asked about a job at most this often
+# Pauses after a cancellation that a cluster did not take, some 20 minutes in all.
+_CANCEL_AGAIN_S = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 
 
 class Launcher:
@@ -59,8 +61,10 @@ class Launcher:
         inside: dict[str, Any] = {"python": "python"} if resources.get("image") else {}
         self._resources = inside | resources
         self._runner = Runner(_SESSION, factories)
+        self._slurm = slurm.Slurm()
+        self._alive: list[str] = []  # handles of local jobs that TorchX has not seen to have ended
         self._gone: dict[str, float] = {}  # handle -> when it was first seen to have ended
-        self._asked: dict[str, tuple[float, Word | None]] = {}  # handle -> when, and the answer
+        self._asked: dict[str, tuple[float, Word | None]] = {}  # handle -> when, and the answer; not on Slurm
         with _signal_handlers_kept():
             try:
                 accepted = self._runner.scheduler_run_opts(scheduler)  # makes the scheduler
@@ -111,7 +115,13 @@ class Launcher:
         options = self._options
         if key := _OUTPUT_FOLDER.get(self.scheduler):
             options = {key: str(out_dir / "torchx")} | options
-        return self._runner.dryrun(app, self.scheduler, options)
+        asked = self._runner.dryrun(app, self.scheduler, options)
+        if self.scheduler == "slurm":
+            # Slurm would run a preempted job again beside the one that hwnas starts in its place.
+            for replica in asked.request.replicas.values():
+                replica.sbatch_opts.pop("requeue", None)
+                replica.sbatch_opts["no-requeue"] = None
+        return asked
 
     def submit(self, candidate: Path, out_dir: Path, script: str | Path | None = None, gpu: str | None = None) -> str:
         """Start a job; its handle. ``out_dir`` must hold no earlier job. ``gpu``: the one that it may see.
@@ -122,13 +132,19 @@ class Launcher:
         Raises UnavailableError where the job is refused.
         """
         ticket = secrets.token_hex(8)
+        self._let_go()
         try:
             files.write_text(out_dir / "ticket", ticket)
             (out_dir / "torchx").mkdir(exist_ok=True)
             handle = self._runner.schedule(self.request(candidate, out_dir, script, ticket, gpu))
+            if self.local:
+                self._alive.append(handle)
+            elif self.scheduler == "slurm":
+                self._slurm.watch(_id_of(handle))
             files.write_text(out_dir / "handle", handle)
         except Exception as error:
-            raise UnavailableError(f"{self.scheduler} did not take the job {out_dir}: {error}") from error
+            said = " ".join(str(error).split())
+            raise UnavailableError(f"{self.scheduler} did not take the job {out_dir}: {said}") from error
         return handle
 
     def adopt(self, out_dir: Path) -> str | None:
@@ -150,20 +166,24 @@ class Launcher:
         if result is not None and (self.local or result["exit_code"] == 0):
             return "ended"
         word = self.word(handle)
-        if result is None and (word is None or word.running):
-            return "running"  # or the cluster does not answer now: the caller's timeout bounds this
+        if word is None and result is None:
+            return "running"  # the cluster does not answer now: the caller's timeout bounds this
+        if word is not None and word.running:
+            return "running"  # with a result that is a failure, too: a preempted job may be queued again
         if self.local:
             local_jobs.kill(out_dir)  # where the supervisor was killed, the training's own children may be left
             return "ended"
         # A result may be on its way through a network file system, the scheduler's reason through its accounts.
-        known = result is not None and word is not None and not word.running
+        known = result is not None and word is not None
         return "ended" if known or self._for_s(handle) > _SETTLE_S else "running"
 
     def word(self, handle: str) -> Word | None:
         """What the scheduler says, at most ``_ASK_S`` ago on a cluster; ``None`` where it does not answer."""
+        if self.scheduler == "slurm":
+            return self._slurm.word(_id_of(handle))
         when, word = self._asked.get(handle, (-math.inf, None))
         if self.local or time.monotonic() - when > _ASK_S:
-            word = slurm.ask(handle.rpartition("/")[2]) if self.scheduler == "slurm" else self._ask(handle)
+            word = self._ask(handle)
             self._asked[handle] = time.monotonic(), word
         return word
 
@@ -172,14 +192,36 @@ class Launcher:
         return self.local or (out_dir / "job.json").exists()
 
     def cancel(self, handle: str) -> None:
-        """Ask it to end, kill it after a grace. Blocks meanwhile, up to 10 s: call it from a thread."""
+        """Ask it to end, kill it after a grace. Blocks meanwhile: call it from a thread.
+
+        Local jobs take up to 10 s. A cluster that does not take it is asked again until it says that the job has ended,
+        some 20 minutes at most.
+        """
+        for pause_s in _CANCEL_AGAIN_S:
+            if self._cancel(handle) or self.local:
+                return
+            time.sleep(pause_s)
+            word = self.word(handle)
+            if word is not None and not word.running:
+                return
+        self._cancel(handle)
+
+    def _cancel(self, handle: str) -> bool:
+        """Whether that was possible."""
         try:
             if self.scheduler == "slurm":
-                slurm.cancel(handle.rpartition("/")[2])
+                slurm.cancel(_id_of(handle))
             else:
                 self._runner.cancel(handle)
         except Exception as error:
             logging.getLogger(__name__).warning("cancelling %s: %s", handle, error)
+            return False
+        return True
+
+    def _let_go(self) -> None:
+        """TorchX keeps 100 local jobs, and lets go of those alone that it was asked about after their end."""
+        words = {handle: self._ask(handle) for handle in self._alive}
+        self._alive = [handle for handle, word in words.items() if word is None or word.running]
 
     def _ask(self, handle: str) -> Word | None:
         try:
@@ -210,6 +252,11 @@ class Launcher:
 
     def resume(self, out_dir: Path) -> bool:
         return self.local and local_jobs.signal_training(out_dir, signal.SIGCONT)
+
+
+def _id_of(handle: str) -> str:
+    """As the scheduler calls the job."""
+    return handle.rpartition("/")[2]
 
 
 def _checked(options: Mapping[str, Any], accepted: runopts) -> dict[str, Any]:

@@ -64,13 +64,14 @@ def _write_run(results: Results, trial: Trial, experiment: Path, span: tuple[int
     metrics |= {
         f"curve/{name}": [(ended, value, step) for step, value in points] for name, points in read_curves(tb).items()
     }
+    member = trial.index in results.front
     tags = {
         "mlflow.runName": f"trial {trial.index}",
         "hwnas.trial": str(trial.index),
         "hwnas.state": trial.state,
         "hwnas.digest": trial.digest,
         "hwnas.generator": trial.source,
-        "hwnas.front": "true" if trial.index in results.front else None,
+        "hwnas.front": "true" if member else None,
         "hwnas.reason": trial.reason,
     }
     params = {name: str(value)[:_MOST] for name, value in trial.choices.items()}
@@ -78,8 +79,12 @@ def _write_run(results: Results, trial: Trial, experiment: Path, span: tuple[int
     _write_texts(folder / "metrics", {name: _lines(steps) for name, steps in metrics.items()})
     _write_texts(folder / "tags", {name: text for name, text in tags.items() if text is not None})
     (folder / "artifacts").mkdir(exist_ok=True)
-    if trial.index in results.front and results.onnx(trial.index).is_file():
-        shutil.copyfile(results.onnx(trial.index), folder / "artifacts" / "model.onnx")
+    model = folder / "artifacts" / "model.onnx"
+    if not member:  # by now: it may have been one when this was written before
+        (folder / "tags" / "hwnas.front").unlink(missing_ok=True)
+        model.unlink(missing_ok=True)
+    elif results.onnx(trial.index).is_file():
+        shutil.copyfile(results.onnx(trial.index), model)
     about: dict[str, Any] = {
         "artifact_uri": (folder / "artifacts").resolve().as_uri(),
         "end_time": ended if trial.ended else None,

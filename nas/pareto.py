@@ -49,20 +49,32 @@ def hypervolume(
 def reference_point(
     rows: Sequence[Mapping[str, float]], objectives: Sequence[Objective], limits: Sequence[Limit] = ()
 ) -> dict[str, float] | None:
-    """Thresholds where the study gives them, else a limit on that metric, else the worst value of the rows.
+    """Thresholds where the study gives them, else a limit from that side, else the worst value of the rows.
 
     ``None`` while there is no row to learn a missing coordinate from.
     """
-    bounds = {limit.name: limit.bound for limit in limits}
     point: dict[str, float] = {}
     for objective in objectives:
         values = [row[objective.name] for row in rows if objective.name in row]
-        known = objective.threshold if objective.threshold is not None else bounds.get(objective.name)
+        known = worst_of_interest(objective, limits)
         if known is None and not values:
             return None
         worst = min if objective.goal == "max" else max
         point[objective.name] = known if known is not None else worst(values)
     return point
+
+
+def worst_of_interest(objective: Objective, limits: Sequence[Limit]) -> float | None:
+    """The objective's threshold, else the tightest limit on how bad it may be; ``None``: there is neither.
+
+    A limit from the other side, such as a least latency, says nothing of that.
+    """
+    if objective.threshold is not None:
+        return objective.threshold
+    op = "<=" if objective.goal == "min" else ">="
+    bounds = [limit.bound for limit in limits if limit.name == objective.name and limit.op == op]
+    tightest = min if objective.goal == "min" else max
+    return tightest(bounds) if bounds else None
 
 
 def complete(row: Mapping[str, float], objectives: Sequence[Objective]) -> bool:

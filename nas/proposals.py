@@ -1,7 +1,8 @@
 """The generator's process, seen from the search: ask without waiting, tell, stop and continue it.
 
 A generation that fails or takes too long does not hold up the search: a random candidate takes its place, with the
-reason, and the process is started again with everything that is known. After three failures in a row it stays off.
+reason, and the process is started again with everything that is known. After three failures in a row it stays off. A
+generator that cannot be made at all is an error of the search: see ``warm``.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from typing import Any
 
 from nas.generate import DEFAULT_GENERATOR, AskTell
 from nas.lifeline import die_with_parent
-from profiles.errors import HwnasError
+from profiles.errors import HwnasError, InputError, UnavailableError
 
 _FAILURES = 3
+_TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Proposals:
         self._stopped_at: float | None = None
         self._failures = 0
         self._broken: str | None = None  # why the process's next answer could not be trusted
+        self._unmade: HwnasError | None = None  # why there is no generator to ask
         self._exhausted = False
         self._start()
 
@@ -92,7 +95,18 @@ class Proposals:
         self._send({"cmd": "tell", "results": [result]})
 
     def warm(self) -> None:
+        """Have the generator made and wait for it, at most ``timeout_s``; to be called once, before anything is asked.
+
+        Raises InputError or UnavailableError where it cannot be made. A process that fails otherwise, is too slow, or
+        is started again later ends no search: a random candidate takes the place of its next answer.
+        """
         self._send({"cmd": "warm"})
+        until = time.monotonic() + self._timeout_s
+        while self._awaited and self._broken is None and time.monotonic() < until:
+            self.wait(_TICK_S)
+            self.poll()
+        if self._unmade is not None:
+            raise self._unmade
 
     def wait(self, timeout_s: float) -> None:
         """Return when there may be an answer, or after ``timeout_s``."""
@@ -205,6 +219,10 @@ class Proposals:
             return f"the generator's process wrote {line[:80]!r} instead of an answer"
         command = self._awaited.pop(0) if self._awaited else ""
         if "error" in answer:
+            if command in ("init", "warm") and "exit_code" in answer:
+                bad_input = answer["exit_code"] == InputError.exit_code
+                unmade = (InputError if bad_input else UnavailableError)(answer["error"])
+                self._unmade = self._unmade or unmade  # of several the first says why the others are wrong
             return str(answer["error"])
         if command not in ("ask", "scout") or self._asked_at is None:
             return None

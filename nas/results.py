@@ -171,7 +171,7 @@ def front_frame(results: Results) -> pd.DataFrame:
 
 
 def write_results(results: Results) -> None:
-    """Each file whole or not at all; a front written earlier is replaced."""
+    """Each file whole or not at all; a front written earlier is replaced, but for members whose file is gone."""
     files.write_text(results.folder.path / "trials.csv", str(trials_frame(results).to_csv(index=False)))
     files.write_text(results.folder.path / "pareto.csv", str(front_frame(results).to_csv(index=False)))
     members = [trial for trial in results.trials if trial.index in results.front]
@@ -180,7 +180,10 @@ def write_results(results: Results) -> None:
         if stale.stem not in map(str, results.front):
             stale.unlink(missing_ok=True)  # another controller was quicker
     for trial in members:
-        files.write_bytes(results.onnx(trial.index), results.folder.trial(trial.index).shipped.read_bytes())
+        place = results.folder.trial(trial.index)
+        # The user may have deleted it since; without a table, an untrained network is not what was scored.
+        if place.shipped.exists() and (results.study.train.table is not None or place.shipped != place.untrained):
+            files.write_bytes(results.onnx(trial.index), place.shipped.read_bytes())
 
 
 def _row(trial: Trial, metrics: Mapping[str, float], sems: Mapping[str, float]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from nas.search import Search
 from nas.spaces import find_space
 from nas.steps import Candidates
 from nas.study import Study, Train
-from nas.study_file import write_study
+from nas.study_file import require_files, write_study
 from nas.training.table import read_table
 from nas.transfer import keep, transferred
 from profiles.errors import Interrupted, MeasurementError, NothingFits, UnavailableError
@@ -59,13 +59,15 @@ def run_study(
     ``where``: the study's file, for messages. ``store``: a URL or a file that takes the place of ``study.db``; on a
     database server several controllers may work on one folder, see docs/cluster.md.
 
-    Raises InputError before anything is started; Interrupted on Ctrl-C or SIGTERM, after local jobs were ended;
-    UnavailableError where a device or the store is gone or the disk is full; NothingFits where trials were measured and
-    none fits, MeasurementError where there is no figure at all. In all but the first case the folder holds what was
-    found, and the search can be resumed.
+    Raises InputError before anything is started, or before any trial where the generator does not take the study;
+    Interrupted on Ctrl-C or SIGTERM, after local jobs were ended; UnavailableError where a device, the store or what
+    the generator needs is gone or the disk is full; NothingFits where trials were measured and none fits,
+    MeasurementError where there is no figure at all. In all but the first case the folder holds what was found, and the
+    search can be resumed.
     """
     folder = RunFolder(out)
     with checks.about(where or f"study {study.name}"):
+        require_files(study)
         data = load(study.data.name, **study.data.options)
         checks.metrics(study, data)
         checks.meters(study, fleet)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from devices import onnxfile
+from devices.engines import PROGRAM
 from nas.account import Account
 from nas.courses import Courses, stall
 from nas.endings import Endings
@@ -29,7 +30,7 @@ from nas.scouting import SOURCE, Scouting
 from nas.spaces import digest
 from nas.steps import Candidates, gate
 from nas.training.outcome import Outcome
-from profiles.errors import HwnasError, UnavailableError
+from profiles.errors import HwnasError
 
 _TICK_S = 0.1
 _TRAINING_ATTEMPTS = 2
@@ -37,6 +38,9 @@ _TRAINING_ATTEMPTS = 2
 
 class Search:
     """``run`` returns why it ended. What there is to see is in the journal and in the folder.
+
+    It raises UnavailableError where a device is gone, the disk is full, or the job system takes no job: a resumed
+    search goes on from there.
 
     ``presence``: of the other controllers; ``None``: there are none, and all trials are this one's.
     """
@@ -63,9 +67,9 @@ class Search:
         self._courses = Courses(plan.folder, plan.objectives, plan.limits) if plan.study.search.early_stopping else None
         self._scouting = Scouting(plan, candidates, journal, jobs, proposals)
         self._stalled: str | None = None
+        self._looked_after = -1  # so many ended trials for the last time whether the search stalls
         budget = plan.study.budget
         self._until = time.monotonic() + budget.hours * 3600 if budget.hours else None
-        self._failures = budget.failures if budget.failures is not None else max(3, (budget.trials or 12) // 4)
 
     def run(self) -> str:
         self._adopt()
@@ -97,6 +101,14 @@ class Search:
         if self._proposals.exhausted:
             return "the search space is exhausted"
         return None if self._wanted else self._stalled or "the budget is used up"
+
+    @property
+    def _failures(self) -> int:
+        """More failed trials than this end the search."""
+        budget = self._plan.study.budget
+        if budget.failures is not None:
+            return budget.failures
+        return max(3, (budget.trials or len(self._journal.trials)) // 4)
 
     @property
     def _wanted(self) -> bool:
@@ -247,17 +259,18 @@ class Search:
             self._journal.append("gated", trial.index, reason=reason)
             self._endings.tell(trial)
         elif self._candidates.table is not None:
-            self._endings.look_up(trial, self._candidates.table)
+            self._endings.complete(trial, Outcome())
         elif self._jobs.free > 0:
             self._journal.append("training", trial.index, attempt=trial.attempt)
             self._start(trial, trial.attempt)
 
     def _start(self, trial: Trial, attempt: int) -> None:
+        """Submit or adopt. Raises UnavailableError where the job is refused: a resumed search starts it again."""
         folder = self._plan.folder.trial(trial.index)
-        try:
-            self._jobs.start(Key(trial=trial.index), folder.candidate, folder.retry(attempt))
-        except UnavailableError as error:
-            self._endings.fail(trial, "training", str(error))
+        # Of a controller that is gone they may hold other weights, and a file that is there is not made again.
+        for path in (folder.trained, folder.trained.with_suffix(PROGRAM), folder.converted):
+            path.unlink(missing_ok=True)
+        self._jobs.start(Key(trial=trial.index), folder.candidate, folder.retry(attempt))
 
     def _harvest(self) -> None:
         for key, outcome in self._jobs.ended():
@@ -274,7 +287,10 @@ class Search:
                     self._journal.append("early_stopped", trial.index, reason=stop.reason, **known)
                     self._jobs.stop(Key(trial=trial.index))
                     self._endings.tell(trial)
-        if self._stalled is None and self._plan.study.search.global_stopping is not None:
+        ended = len(self._journal.trials) - len(self._journal.open)
+        looks = self._plan.study.search.global_stopping is not None and ended != self._looked_after
+        if self._stalled is None and looks:  # nothing else changes the answer, which takes two hypervolumes
+            self._looked_after = ended
             self._stalled = stall(self._trials, self._plan.study.search, self._plan.objectives, self._plan.limits)
 
     def _ended(self, trial: Trial, outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""What Slurm says of a job, from its own commands.
+"""What Slurm says of jobs, from its own commands.
 
 TorchX 0.7 asks ``sacct`` too, but it fails on "CANCELLED by 0", COMPLETING and CONFIGURING, does not look at the job's
 steps, where it stands that the memory was used up, and neither knows nor cancels anything where the cluster keeps no
@@ -7,11 +7,17 @@ accounts.
 
 from __future__ import annotations
 
+import math
 import subprocess
+import threading
+import time
+from collections.abc import Iterable, Sequence
 
 from nas.training.outcome import Word
 
 _ANSWER_S = 30.0
+_ASK_S = 2.0  # Slurm is asked about a job at most this often
+_LEAVE_S = 120.0  # a command that gave no answer is left alone for so long
 
 # State -> why it ended and whether trying again can help. All others are states of a job that has not ended yet.
 # The first that occurs among the job's and its steps' states is the reason; COMPLETED and FAILED say nothing.
@@ -29,11 +35,73 @@ _ENDED: dict[str, tuple[str | None, bool]] = {
 }
 
 
-def ask(job_id: str) -> Word | None:
-    """``None`` where Slurm does not answer now."""
-    states = _sacct(job_id) or _squeue(job_id)
-    if states is None:
+class Slurm:
+    """Each question is a process, and may take until it times out: so one question is about all jobs under way."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, tuple[float, Word | None]] = {}  # job -> when (monotonic s), and the answer
+        self._left_until: dict[str, float] = {}  # command -> monotonic s
+        self._lock = threading.Lock()  # threads that cancel jobs ask, too
+
+    def watch(self, job_id: str) -> None:
+        """Have each question be about that job, too, until it has ended."""
+        with self._lock:
+            self._asked.setdefault(job_id, (-math.inf, None))
+
+    def word(self, job_id: str) -> Word | None:
+        """What Slurm says, at most ``_ASK_S`` ago; ``None`` where it does not answer now."""
+        with self._lock:
+            when, _ = self._asked.get(job_id, (-math.inf, None))
+            if time.monotonic() - when > _ASK_S:
+                under_way = [job for job, (_, word) in self._asked.items() if word is None or word.running]
+                answers = self._ask(sorted({job_id, *under_way}))
+                now = time.monotonic()
+                self._asked |= {job: (now, word) for job, word in answers.items()}
+            return self._asked[job_id][1]
+
+    def _ask(self, jobs: Sequence[str]) -> dict[str, Word | None]:
+        states = self._sacct(jobs)
+        unknown = [job for job in jobs if job not in states]
+        if unknown:
+            states |= self._squeue(unknown)
+        return {job: _word(states[job]) if job in states else None for job in jobs}
+
+    def _sacct(self, jobs: Sequence[str]) -> dict[str, list[str]]:
+        """Of those that it knows: none that is too new, and none at all where the cluster keeps no accounts."""
+        return _states(self._run("sacct", "--noheader", "--parsable2", "--format=JobID,State", _option(jobs)) or "")
+
+    def _squeue(self, jobs: Sequence[str]) -> dict[str, list[str]]:
+        """As the controller has them, which forgets a job some minutes after its end; none where it is silent."""
+        said = self._run("squeue", "--noheader", "--states=all", "--format=%i|%T", _option(jobs))
+        if said is None:
+            return {}
+        known = _states(said)
+        return {job: known.get(job, []) for job in jobs}
+
+    def _run(self, command: str, *arguments: str) -> str | None:
+        """What it prints; ``None`` where it gives no answer, or gave none a short while ago."""
+        if time.monotonic() < self._left_until.get(command, -math.inf):
+            return None
+        try:
+            found = subprocess.run(
+                [command, *arguments], capture_output=True, text=True, timeout=_ANSWER_S, check=False
+            )
+            # This squeue says of a single job that it has forgotten; of several it leaves that one out.
+            if found.returncode == 0 or "Invalid job id" in found.stderr:
+                return found.stdout
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        self._left_until[command] = time.monotonic() + _LEAVE_S
         return None
+
+
+def cancel(job_id: str) -> None:
+    """Raises OSError or subprocess.SubprocessError."""
+    subprocess.run(["scancel", job_id], capture_output=True, timeout=_ANSWER_S, check=True)
+
+
+def _word(states: Sequence[str]) -> Word:
+    """``states``: of the job, then of its steps; none where Slurm does not know it."""
     if not states:
         return Word(running=False, reason="Slurm no longer knows the job", transient=True)
     if states[0] not in _ENDED:
@@ -43,32 +111,15 @@ def ask(job_id: str) -> Word | None:
     return Word(running=False, reason=reason, transient=transient)
 
 
-def cancel(job_id: str) -> None:
-    """Raises OSError or subprocess.SubprocessError."""
-    subprocess.run(["scancel", job_id], capture_output=True, timeout=_ANSWER_S, check=True)
+def _option(jobs: Iterable[str]) -> str:
+    return f"--jobs={','.join(jobs)}"
 
 
-def _sacct(job_id: str) -> list[str]:
-    """Of the job, then of its steps; nothing where there is no accounting, or where it does not know the job yet."""
-    found = _run("sacct", "--noheader", "--parsable2", "--format=State", f"--jobs={job_id}")
-    return _states(found.stdout) if found is not None and found.returncode == 0 else []
-
-
-def _squeue(job_id: str) -> list[str] | None:
-    """As the controller has it, which forgets a job some minutes after its end."""
-    found = _run("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job_id}")
-    if found is None or found.returncode != 0:
-        return [] if found is not None and "Invalid job id" in found.stderr else None
-    return _states(found.stdout)
-
-
-def _states(text: str) -> list[str]:
-    """'CANCELLED by 0' is 'CANCELLED'."""
-    return [line.split()[0].rstrip("+") for line in text.splitlines() if line.strip()]
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str] | None:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+def _states(text: str) -> dict[str, list[str]]:
+    """From lines of job or step, and state. A step is '7.batch', and 'CANCELLED by 0' is 'CANCELLED'."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name, _, state = line.partition("|")
+        if state.strip():
+            found.setdefault(name.partition(".")[0].strip(), []).append(state.split()[0].rstrip("+"))
+    return found

@@ -6,6 +6,7 @@ candidate.json -> untrained.onnx -> profile-<target>.json -> (gate) -> job/ -> t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +116,13 @@ class Candidates:
     def evaluate(self, trial: Trial, folder: TrialFolder, job: Path, written: Mapping[str, float]) -> dict[str, float]:
         """What the trained network is worth as an ONNX file on the target, beside what its training has ``written``.
 
-        What was measured stands, whatever the training says of it.
+        What was measured stands, whatever the training says of it. With a table its row is all that there is. Raises
+        TrialError where it has none, and as ``score`` does.
         """
+        if self.table is not None and trial.of_space:
+            metrics = self.table.look_up(trial.choices)
+            files.write_json(folder.metrics, metrics)
+            return metrics
         own = {name: value for name, value in written.items() if name not in trial.metrics and "@" not in name}
         metrics = own | self.score(trial, job, folder.trained, self.data.x_val, self.data.y_val, "val")
         shipped = self.bench.artifact(folder.trained, self.study.targets[0], self.precision(trial))
@@ -125,17 +131,12 @@ class Candidates:
         files.write_json(folder.metrics, metrics)
         return metrics
 
-    def look_up(self, trial: Trial, folder: TrialFolder, table: Table) -> dict[str, float]:
-        """What ``table`` says of a candidate. Raises TrialError where it says nothing."""
-        metrics = table.look_up(trial.choices)
-        files.write_json(folder.metrics, metrics)
-        return metrics
-
     def score(self, trial: Trial, job: Path, onnx: Path, x: Any, y: Any, split: str) -> dict[str, float]:
         """Export the weights in ``job`` to ``onnx`` and score what the target answers to ``x`` (n, *input_shape).
 
         A baseline that is an ONNX file has no weights to export and is scored as it is. Raises TrialError: the weights
-        do not fit, the export fails, the file answers otherwise than torch does, or in a shape that cannot be scored.
+        do not fit, the export fails, the file answers otherwise than torch does, in a shape that cannot be
+        scored, or with what is no number.
         """
         if not trial.of_space:
             return self._scored(self._answers(onnx, x), y, split)
@@ -156,7 +157,11 @@ class Candidates:
         return answers
 
     def _scored(self, answers: Any, y: Any, split: str) -> dict[str, float]:
-        return {f"{split}_{name}": value for name, value in score(self.data.task, answers, y).items()}
+        scores = {f"{split}_{name}": value for name, value in score(self.data.task, answers, y).items()}
+        for name, value in scores.items():
+            if not math.isfinite(value):
+                raise TrialError(f"{name} is {value}: the network's outputs are not all finite")
+        return scores
 
     @property
     def incumbent(self) -> Path:

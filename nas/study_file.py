@@ -18,12 +18,19 @@ from profiles.registry import find, names
 
 
 def load_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
-    """The study in ``path``; the space, generator, script and baseline that it names are looked up too.
+    """The study in ``path``, its paths absolute; the space, generator and choices that it names are looked up too.
 
-    Raises InputError naming file and key.
+    Raises InputError naming file and key. The files that it names need not be there: a run is read without them.
     """
     study = load_toml(path, Study, overrides)
     return _with_found_names(study, path)
+
+
+def require_files(study: Study) -> None:
+    """Raises InputError, naming the key, unless the script or table is there that a search needs."""
+    for key, file in (("script", study.train.script), ("table", study.train.table)):
+        if file is not None and not Path(file).is_file():
+            raise InputError(f"train.{key}: given {file!r}; accepted: a file; there is none at {file}")
 
 
 def write_study(study: Study, path: Path) -> None:
@@ -63,18 +70,9 @@ def _with_found_names(study: Study, path: Path) -> Study:
         )
     runs = [str((path.parent / run).resolve()) for run in study.search.transfer]
     study = study.model_copy(update={"search": study.search.model_copy(update={"transfer": runs})})
-    found = {"script": _found(path, "script", study.train.script), "table": _found(path, "table", study.train.table)}
+    train = {"script": study.train.script, "table": study.train.table}
+    found = {key: None if name is None else _beside(path, name) for key, name in train.items()}
     return study.model_copy(update={"train": study.train.model_copy(update=found)})
-
-
-def _found(study: Path, key: str, name: str | None) -> str | None:
-    """The absolute path of a file that is named relative to the study."""
-    if name is None:
-        return None
-    file = _beside(study, name)
-    if not Path(file).is_file():
-        raise InputError.of(str(study), f"train.{key}", name, f"a file; there is none at {file}")
-    return file
 
 
 def _beside(study: Path, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 _SPREAD = ("latency_ms", "calibration")  # of known fields: one column each; other nested values are JSON in one cell
 _TEXT = {
-    "model", "digest", "target", "target_device", "target_provider", "engine", "precision", "provider", "time",
-    "command", "meter", "stopped", "calibration.digest", "energy_reason",
+    "model", "digest", "target", "target_device", "target_provider", "engine", "precision", "python", "provider",
+    "time", "command", "meter", "stopped", "calibration.digest", "energy_reason",
 }  # fmt: skip
 
 
@@ -57,18 +58,23 @@ def write_csv(profiles: Sequence[Profile], path: Path) -> None:
 
 def read_csv(path: Path) -> list[Profile]:
     """The inverse of ``write_csv``, without raw times. Raises InputError naming file and line."""
+    limit = csv.field_size_limit(sys.maxsize)  # of the whole process; the operators of one network may take more
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
     if not rows:
         raise InputError(f"{path}: holds no profiles; accepted: a file that `hwnas store export` wrote")
     found = []
     for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise InputError(f"{path}: line {number}: has more or fewer cells than the first line")
         try:
             found.append(Profile.from_dict(_nested(row)))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             what = f"{type(error).__name__}: {error}"
             raise InputError(
                 f"{path}: line {number}: not a profile as `hwnas store export` writes it: {what}"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from processes import of_agent, wait_for
 
-from devices import bundle
+from devices import bundle, program
 from devices.session import Session, connect
 from devices.transfer import client
 from devices.transports.local import Device
@@ -182,6 +182,21 @@ def test_a_second_measurement_waits_and_says_for_whom(connected: Connect) -> Non
     waiting.join()
     assert found[0]["done"]  # its deadline began when its turn came
     assert [kind for kind, _ in events] == ["waiting", "started"]
+
+
+def test_an_interpreter_that_is_missing_once_the_device_is_free(connected: Connect) -> None:
+    first, second = connected(), connected()
+    holding, _ = _in_background(lambda: _latency(first, FOREVER, deadline_s=1.0))
+    wait_for(lambda: of_agent("worker"))
+    with pytest.raises(UnavailableError, match="the worker cannot be started"):
+        _latency(second, dataclasses.replace(NULL, python="/no/python"))
+    holding.join()
+    assert _latency(second)["done"]
+
+
+def test_fp32_is_computed_as_fp32_on_gpus_too() -> None:
+    _, environment = program.of("worker", {})
+    assert environment["NVIDIA_TF32_OVERRIDE"] == "0"
 
 
 def test_the_lock_dies_with_its_holder(connected: Connect) -> None:

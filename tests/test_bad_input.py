@@ -58,6 +58,7 @@ def refused(said: tuple[int, str], *words: str, code: int = 2) -> None:
         (('space = "mlp"', 'space = "nets"'), ["space", "nets", "convnet", "mlp"]),
         (('generator = "sobol"', 'generator = "os:path"'), ["search.generator", "create(spec, seed)"]),
         (('metric = "latency_ms@local"', 'metric = "latency_ms@pi5"'), ["pi5", "there are: local"]),
+        (('script = "train.py"', 'script = "absent.py"'), ["train.script", "absent.py", "a file; there is none at"]),
         (('script = "train.py"', ""), ["objective.2.metric", "val_acuracy", "val_accuracy, train_loss, params"]),
         (("[budget]", '[budget]\nscheduler = "slurn"'), ["budget.scheduler", "unknown key"]),
         (("[train]", '[train]\nscheduler = "slurn"'), ["train.scheduler", "slurn", "local_cwd"]),
@@ -147,3 +148,23 @@ def test_the_installed_command_says_the_same(study: Path, command: Command) -> N
     study.write_text(STUDY.replace("digits", "digitz"))
     ran = hwnas("search", study, cwd=study.parent)
     assert (ran.returncode, ran.stderr, ran.stdout) == (*command("search", study), "")
+
+
+def test_bisect_takes_one_target_and_shapes(command: Command, tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text("[targets.a]\n[targets.b]\n")
+    models = ("a.onnx", "b.onnx", "--fleet", fleet)
+    refused(command("bisect", *models, "--target", "all"), "--target all: given 2 targets; accepted: one")
+    refused(command("bisect", *models, "--target", "a", "--shape", "x=1,4"), "--shape: given 'x=1,4'")
+
+
+@pytest.mark.parametrize(("name", "reason"), [("net", "RuntimeError: two lines"), ("leaves", "SystemExit: 1")])
+def test_a_callable_that_fails(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
+) -> None:
+    failing = "def net():\n    raise RuntimeError('two\\nlines')\n\n\ndef leaves():\n    raise SystemExit(1)\n"
+    (tmp_path / "own_net_that_fails.py").write_text(failing)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    model = f"own_net_that_fails:{name}"
+    refused(command("profile", model, "--shape", "input=1x4"), f"{model}: calling it failed: {reason}")

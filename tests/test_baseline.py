@@ -18,6 +18,7 @@ from nas import baseline, export
 from nas.data import Dataset, load
 from nas.results import read_results
 from nas.spaces import build, find_space
+from nas.study import Data
 from nas.study_file import load_study
 from profiles.errors import InputError
 from profiles.records import Target
@@ -96,6 +97,19 @@ def test_a_metric_that_only_the_training_script_knows_is_refused(tmp_path: Path,
     study = load_study(with_baseline(tmp_path, 'onnx = "shipped.onnx"'), {"objective.0.metric": "val_map50"})
     with pytest.raises(InputError, match=r"val_map50.*accepted: with an ONNX baseline, val_accuracy"):
         baseline.check_file(write_file(tmp_path / "shipped.onnx"), study, digits, [LOCAL])
+
+
+def test_an_accuracy_on_data_that_are_only_a_shape_is_refused(tmp_path: Path) -> None:
+    """They are noise: what a table says of the candidates cannot be compared with it."""
+    path, shape = write_file(tmp_path / "shipped.onnx"), {"input_shape": [1, 8, 8], "outputs": 10}
+    study = load_study(with_baseline(tmp_path, 'onnx = "shipped.onnx"'))
+    study = study.model_copy(update={"data": Data(name="shape", **shape)})
+    with pytest.raises(
+        InputError, match=r"val_accuracy.*accepted: with an ONNX baseline and data that are only a shape"
+    ):
+        baseline.check_file(path, study, load("shape", **shape), [LOCAL])
+    study = study.model_copy(update={"objective": study.objective[1:]})
+    baseline.check_file(path, study, load("shape", **shape), [LOCAL])
 
 
 def test_a_missing_file_is_refused_in_one_line_before_anything_is_started(tmp_path: Path) -> None:

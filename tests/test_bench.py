@@ -21,6 +21,11 @@ TARGETS = """
 [devices.gone]
 transport = "local"
 python = "/no/python"
+pool = "half"
+[devices.there]
+transport = "null"
+time_ms = 1
+pool = "half"
 [targets.any]
 device = "pool"
 engine = "null"
@@ -30,6 +35,9 @@ engine = "null"
 boards = "worst"
 [targets.gone]
 device = "gone"
+[targets.half]
+device = "half"
+engine = "null"
 """
 
 
@@ -64,6 +72,14 @@ def test_a_device_that_is_not_there_at_the_start_is_said_at_once(store: Store, t
     gone = pytest.raises(UnavailableError, match="device gone: the agent cannot be started")
     with _bench(tmp_path, store, "any", "gone") as bench, gone:
         bench.described()
+
+
+def test_a_pool_is_described_by_its_first_board_whichever_answers_first(store: Store, tmp_path: Path) -> None:
+    """Else a search might not be resumed: boards of a pool need not have one fingerprint."""
+    with _bench(tmp_path, store, "half") as bench:
+        with pytest.raises(UnavailableError, match="device gone: the agent cannot be started"):
+            bench.described()
+        assert bench.profile(MODEL, ["half"], "candidate", (X, Y))["half"].target.device == "there"
 
 
 def test_several_files_are_interleaved_on_one_board(store: Store, tmp_path: Path) -> None:

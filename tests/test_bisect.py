@@ -158,7 +158,7 @@ def test_versions_of_a_wheel() -> None:
 def options(**how: Any) -> dict[str, Any]:
     usual = {
         "package": None, "good": None, "bad": None, "target": "local", "fleet": None, "budget": "30s", "floor": "2%",
-        "cache": None, "json": True, "store": None,
+        "shape": None, "cache": None, "json": True, "store": None,
     }  # fmt: skip
     return usual | how
 

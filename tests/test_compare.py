@@ -117,6 +117,22 @@ def test_several_models_and_a_sweep(folder: Path, capsys: pytest.CaptureFixture[
     assert "no knee" in (folder / "c.html").read_text()
 
 
+def test_a_file_that_cannot_be_written_does_not_hide_the_verdict(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("benchmarks.side_by_side.write_text", full)
+    output = Output(json=True, csv=folder / "c.csv", html=folder / "c.html")
+    how = HOW | {"fail_on": ["improved"], "output": output}
+    assert compare.run(setting(folder, "slow", "fast"), **how) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["comparisons"][0]["verdict"] == "improved"
+    assert f"hwnas: {folder / 'c.csv'}: No space left on device" in err
+    assert (folder / "c.html").exists()
+
+
 @pytest.mark.parametrize(
     ("models", "targets", "how", "words"),
     [
@@ -247,6 +263,19 @@ def test_the_page_of_a_comparison_asks_nobody_and_escapes_what_it_is_given(tmp_p
     assert "energy_mj" in own and "no meter" in own  # why there is none
     write_csv(sides, tmp_path / "c.csv")
     assert [row["target"] for row in csv.DictReader((tmp_path / "c.csv").open())] == ["pc", "pc-int8", "</script><b>x"]
+
+
+def test_the_page_of_devices_that_say_little_and_of_names_that_look_alike() -> None:
+    null = {"machine": "null", "cpu": "null", "cores": 1, "versions": {}}
+    swept = [
+        replace(given("pc", ms, batch=batch), model=model, device=null)
+        for model in ("net_v1", "net-v1")
+        for batch, ms in ((1, 1.0), (2, 1.2), (4, 2.0))
+    ]
+    text = page("profile", [Side(profile=one) for one in swept], curves(swept), [])
+    addresses = re.findall(r'<figure id="(curve-[^"]+)"', text)
+    assert len(addresses) == len(set(addresses)) == 2
+    assert "null, 1 core<" in text
 
 
 def test_a_sweep_keeps_what_else_was_asked_for(folder: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,8 @@ from nas.plan import Plan
 from nas.proposals import Proposal
 from nas.search import Search
 from nas.study import Study
-from profiles.errors import MeasurementError, TrialError
+from profiles import files
+from profiles.errors import MeasurementError, TrialError, UnavailableError
 from profiles.store import Store
 
 # What becomes of a candidate -> the state in which its trial has to end.
@@ -52,6 +54,7 @@ class World:
     def __init__(self, fates: list[str], cluster: bool) -> None:
         self.fates = fates
         self.cluster = cluster  # jobs outlive the controller
+        self.refuses = False  # the scheduler takes no job
         self.fuse: int | None = None
         self.running: dict[Path, int] = {}  # job -> looks until it ends
         self.trained: Counter[int] = Counter()
@@ -81,6 +84,8 @@ class Launcher:
 
     def submit(self, candidate: Path, out_dir: Path, script: str | None, gpu: str | None) -> str:
         self._world.step()
+        if self._world.refuses:
+            raise UnavailableError("the scheduler is away")
         out_dir.mkdir(parents=True)
         self._world.running[out_dir] = 2
         self._world.step()
@@ -174,12 +179,20 @@ def one_session(world: World, folder: RunFolder, store: Store, parallel: int, me
 
 
 def a_search(
-    world: World, folder: RunFolder, store: Store, parallel: int, me: str | None, gone: Callable[[str], bool]
+    world: World,
+    folder: RunFolder,
+    store: Store,
+    parallel: int,
+    me: str | None,
+    gone: Callable[[str], bool],
+    **replaced: Any,
 ) -> Search:
+    """``replaced``: tables of the study."""
     budget = {"trials": len(world.fates), "parallel": parallel, "failures": len(world.fates)}
     objective = [{"metric": "val_accuracy", "goal": "max"}]
     data = {"name": "digits"}
-    study = Study.model_validate({"name": "s", "space": "mlp", "data": data, "budget": budget, "objective": objective})
+    tables = {"data": data, "budget": budget, "objective": objective} | replaced
+    study = Study.model_validate({"name": "s", "space": "mlp"} | tables)
     plan = Plan(
         study=study,
         folder=folder,
@@ -261,10 +274,14 @@ def test_a_local_training_of_another_machine_is_done_again_in_a_folder_of_its_ow
         away.append_now("proposed", 0, choices={"hidden_size_1": 16}, digest="d", source="test")
         away.append("profiled", 0, metrics={"latency_ms@local": 0.1}, sems={})
         away.append("training", 0, attempt=0)
+        exported = [folder.trial(0).path / name for name in ("trained.onnx", "trained.pt2", "converted.onnx")]
+        for path in exported:
+            files.write_text(path, "of the weights that the other controller had")
         one_session(world, folder, store, 2, "process 2 (2) on this.machine")
         kinds = [event.kind for event in store.events("s") if event.trial == 0]
         assert kinds == ["proposed", "profiled", "training", "taken_over", "retried", "training", "completed"]
         assert folder.trial(0).retry(1).is_dir() and not folder.trial(0).job.exists()
+        assert not any(path.exists() for path in exported)  # what is there is not exported again
         assert world.trained == {0: 1, 1: 1}
 
 
@@ -297,3 +314,55 @@ def test_what_another_controller_took_over_meanwhile_is_left_to_it() -> None:
         for _ in range(2):  # the first only learns of it
             search._hear()
         assert [trial.owner for trial in Journal(store, "s").trials.values()] == ["me", "other"]
+
+
+@pytest.mark.parametrize("cluster", [False, True])
+def test_a_scheduler_that_takes_no_job_ends_the_search_and_no_trial(cluster: bool) -> None:
+    world = World(["fine", "fine"], cluster)
+    with a_folder() as (folder, store):
+        world.refuses = True
+        for _ in range(2):  # it may still be away when the search is resumed
+            with pytest.raises(UnavailableError, match="the scheduler is away"):
+                one_session(world, folder, store, 2)
+            trials = Journal(store, "s").trials
+            assert trials[0].state == "training" and not any(trial.ended for trial in trials.values())
+        world.refuses = False
+        assert one_session(world, folder, store, 2) == "the budget is used up"
+        check(world, store)
+
+
+def test_without_a_number_of_trials_a_quarter_of_those_so_far_may_fail() -> None:
+    with a_folder() as (folder, store):
+        world = World([], cluster=True)
+        search = a_search(world, folder, store, 1, None, lambda name: False, budget={"hours": 1})
+        journal = search._journal
+
+        def end(kind: str, **data: Any) -> None:
+            index = len(journal.trials)
+            journal.append("proposed", index, choices={"hidden_size_1": 16}, digest=str(index), source="x")
+            journal.append(kind, index, **data)
+
+        for _ in range(15):
+            end("completed", metrics={"val_accuracy": 0.5})
+        for _ in range(5):
+            end("failed", step="training", reason="out of luck")
+        assert search._over() is None
+        end("failed", step="training", reason="out of luck")
+        assert str(search._over()).startswith("6 trials failed (budget.failures = 5)")
+
+
+def test_whether_a_search_stalls_is_asked_after_an_end_and_not_at_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("nas.search.stall", lambda trials, *_: asked.append(len(trials)))
+    with a_folder() as (folder, store):
+        rule = {"global_stopping": {"window": 1}}
+        search = a_search(World(["fine"], cluster=True), folder, store, 1, None, lambda name: False, search=rule)
+        for kind, data in (
+            ("proposed", {"choices": {"hidden_size_1": 16}, "digest": "d", "source": "x"}),
+            ("profiled", {"metrics": {}, "sems": {}}),
+            ("completed", {"metrics": {"val_accuracy": 0.5}}),
+        ):
+            search._journal.append(kind, 0, **data)
+            for _ in range(3):
+                search._stop_early()
+    assert asked == [1, 1]  # at first, and after the end

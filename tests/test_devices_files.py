@@ -169,6 +169,7 @@ def test_the_agent_unpacks_itself_for_its_workers_and_mends_what_was_cut_off(cac
         whole = {name: archive.read(name) for name in archive.namelist()}
     assert {name: (folder / name).read_bytes() for name in whole} == whole
     (folder / "devices" / "worker.py").write_bytes(b"")
+    (folder / "devices" / "agent.py").write_bytes(b"")
     (folder / "devices" / "blocks.py").unlink()
     assert start() == b"\n"
     assert {name: (folder / name).read_bytes() for name in whole} == whole

@@ -118,6 +118,21 @@ def test_networks_that_cannot_be_exported_a_generator_that_fails_and_a_space_tha
         assert found[kind][0] == "failed" and part in found[kind][1], found[kind]
 
 
+def test_a_generator_that_cannot_be_made_ends_the_search_before_any_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And does not leave it to random candidates."""
+    monkeypatch.syspath_prepend(tmp_path)  # for reading the results here
+    source = "import sys\nfrom profiles.errors import {0}\ndef create(spec, seed):\n    raise {0}('it needs more')\n"
+    study = write_study(tmp_path, generator='"refusing_generator:generator"')
+    for error, code, options in (("UnavailableError", 3, []), ("InputError", 2, ["--resume"])):
+        text = source.format(error) + "generator = sys.modules[__name__]\n"
+        (tmp_path / "refusing_generator.py").write_text(text)
+        ran = hwnas("search", study, *options, cwd=tmp_path)
+        assert ran.returncode == code and "it needs more" in ran.stderr.splitlines()[-1], ran.stderr
+        assert read_results(tmp_path / "runs" / "small").trials == []
+
+
 def test_a_hopeless_search_ends_early_and_says_why(tmp_path: Path) -> None:
     study = write_study(tmp_path, "sys.exit('wrong data')", trials="20\nfailures = 1")
     ran = hwnas("search", study, cwd=tmp_path)

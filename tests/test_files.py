@@ -30,6 +30,18 @@ def test_what_is_absent_or_half_written_reads_as_none(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "half.json" / "below") is None
 
 
+def test_a_link_stays_one_and_a_file_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir()
+    link, file = tmp_path / "fleet.toml", tmp_path / "lab" / "fleet.toml"
+    link.symlink_to(file)
+    files.write_text(link, "new")
+    assert (link.is_symlink(), file.read_text(), file.stat().st_mode & 0o777) == (True, "new", 0o644)
+    file.chmod(0o640)
+    files.write_text(link, "newer")
+    assert (link.is_symlink(), file.read_text(), file.stat().st_mode & 0o777) == (True, "newer", 0o640)
+    assert [path.name for path in (tmp_path / "lab").iterdir()] == ["fleet.toml"]
+
+
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     """A real write that fails: the process may write 4 kB to a file."""
     files.write_text(tmp_path / "a.txt", "old")

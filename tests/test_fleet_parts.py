@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import tempfile
 import time
@@ -50,6 +51,22 @@ def test_a_file_arrives_whole_and_once(device: Any, tmp_path: Path, size: int) -
     weights.write_bytes(b"others.")
     os.utime(weights, (1, 1))
     assert transfer.send(device, model, [weights]) != str(there)
+
+
+def test_what_did_not_arrive_leaves_nothing(device: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = base64.b64encode(b"abc").decode()
+    device("put", key="k", name="m", offset=0, data=data)
+    depot.forget_parts()
+    assert list((tmp_path / "there" / "files").iterdir()) == []
+    device("put", key="k", name="m", offset=0, data=data)
+    monkeypatch.setattr(Path, "open", _full)
+    with pytest.raises(UnavailableError, match="the disk of the device is full"):
+        device("put", key="k", name="m", offset=3, data=data)
+    assert list((tmp_path / "there" / "files").iterdir()) == []
+
+
+def _full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_file_that_is_damaged_on_the_way_is_not_kept(device: Any) -> None:
@@ -174,6 +191,8 @@ def test_the_health_of_a_recorded_board(tmp_path: Path) -> None:
     assert (found["temperature_c"], found["pressure"], found["memory_free_mb"]) == (61.25, 12.5, 1024.0)
     assert found["busy"] == []
     assert health.health(tmp_path / "empty")["governors"] == []
+    (tmp_path / "sys/class/power_supply/BAT0/scope").write_text("Device\n")  # a mouse's
+    assert health.health(tmp_path)["on_battery"] is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")

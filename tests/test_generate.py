@@ -12,6 +12,7 @@ import faults
 import pytest
 
 from nas.generate import AskTell, serve
+from nas.generators import Limit, Objective, Spec
 from nas.proposals import Proposals
 from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.registry import find, names
@@ -104,6 +105,27 @@ def test_what_ax_knows_follows_from_what_it_was_told(tmp_path: Path) -> None:
     assert found[0].choices == found[1].choices
 
 
+def test_ax_is_told_of_thresholds_limits_and_types_as_they_are_meant() -> None:
+    from nas.generators.ax import _optimization, _parameter, create
+
+    objectives = (Objective(name="acc", goal="max"), Objective(name="ms", goal="min"))
+    limits = [
+        Limit(name=name, op=op, bound=bound)
+        for name, op, bound in (
+            ("ms", "<=", 10.0), ("ms", ">=", 1.0), ("mb", "<=", 9.0), ("mb", ">=", 2.0), ("mb", "<=", 7.0)
+        )
+    ]  # fmt: skip
+    for given in (limits, limits[::-1]):
+        terms, bounds = _optimization(Spec(parameters=[], objectives=objectives, limits=given))
+        assert terms == "acc, -ms" and sorted(bounds) == ["mb <= 7.0", "mb >= 2.0", "ms <= 10.0"]
+    assert _optimization(Spec(parameters=[], objectives=objectives, limits=limits[1:2]))[1] == []
+    mixed: dict[str, Any] = {"name": "dropout", "values": [0, 0.1, 0.5], "ordered": True}
+    assert _parameter(mixed).parameter_type == "float"
+    assert _parameter({"name": "width", "values": [8, 16]}).parameter_type == "int"
+    client = create(Spec(parameters=[mixed], objectives=objectives, limits=limits), 0).client
+    assert client._experiment.search_space.parameters["dropout"].values == [0.0, 0.1, 0.5]
+
+
 def test_equal_networks_are_proposed_once() -> None:
     """convnet: choices of a stage that is not there make no difference."""
     from nas.spaces import digest, find_space
@@ -176,6 +198,81 @@ def test_a_process_that_fails_to_scout_says_so_once_and_goes_on_proposing(tmp_pa
         assert next_of(search).source == "sobol"
     finally:
         search.close()
+
+
+# ``times``: how often it can be made; then it raises ``error``.
+UNMADE = """
+import sys
+from pathlib import Path
+from nas.generators import random
+from profiles.errors import InputError, UnavailableError
+
+MADE = Path(__file__).with_name("made")
+
+
+def create(spec, seed):
+    made = len(MADE.read_text()) if MADE.exists() else 0
+    MADE.write_text("x" * (made + 1))
+    if made >= {times}:
+        raise {error}
+    return random.create(spec, seed)
+
+
+generator = sys.modules[__name__]
+"""
+
+
+def unmade(folder: Path, monkeypatch: pytest.MonkeyPatch, error: str, times: int = 0) -> Proposals:
+    (folder / "unmade_generator.py").write_text(UNMADE.format(error=error, times=times))
+    monkeypatch.syspath_prepend(folder)
+    return proposals(folder, SPEC | {"generator": "unmade_generator:generator", "initial": 0})
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        ("InputError('search.options: given fats')", InputError, "search.options: given fats"),
+        ("UnavailableError('needs numpyro')", UnavailableError, "needs numpyro"),
+        (
+            "RuntimeError('two\\nlines')",
+            UnavailableError,
+            "the generator unmade_generator:generator cannot be made: RuntimeError: two lines",
+        ),
+    ],
+)
+def test_a_generator_that_cannot_be_made_is_an_error_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, kind: type[HwnasError], words: str
+) -> None:
+    search = unmade(tmp_path, monkeypatch, error)
+    try:
+        with pytest.raises(kind) as caught:
+            search.warm()
+    finally:
+        search.close()
+    assert str(caught.value) == words
+
+
+def test_a_spec_that_the_process_refuses_is_bad_input(tmp_path: Path) -> None:
+    search = proposals(tmp_path, SPEC | {"space": "no-such-space"})
+    try:
+        with pytest.raises(InputError, match="no-such-space"):
+            search.warm()
+    finally:
+        search.close()
+
+
+def test_a_generator_that_cannot_be_made_again_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process was started again after a crash in the middle of a search."""
+    search = unmade(tmp_path, monkeypatch, "UnavailableError('needs numpyro')", times=1)
+    try:
+        search.warm()
+        assert search._process is not None
+        search._process.kill()
+        sources = [next_of(search).source for _ in range(2)]
+    finally:
+        search.close()
+    assert "failed: the generator's process ended" in sources[0]
+    assert sources[1] == "random (unmade_generator:generator failed: needs numpyro)"
 
 
 def test_a_generator_that_never_answers_is_given_up_after_three_times(tmp_path: Path) -> None:

@@ -150,6 +150,16 @@ def test_a_job_outlives_the_thread_that_submitted_it(launcher: Launcher, tmp_pat
     launcher.cancel(handle)
 
 
+def test_a_session_starts_more_jobs_than_torchx_keeps(tmp_path: Path) -> None:
+    """It lets go of those alone that it was asked about after their end, and a result file asks nobody."""
+    launcher = Launcher()
+    launcher._runner._scheduler("local_cwd")._cache_size = 2
+    outs = [to_its_end(launcher, tmp_path / str(number)) for number in range(4)]
+    assert [read_outcome(out).reason for out in outs] == [None] * 4
+    first = files.read_json(outs[0] / "job.json")
+    assert first is not None and not Path(f"/proc/{first['pid']}").exists()  # not even its zombie
+
+
 def test_ctrl_c_stays_the_controllers(launcher: Launcher) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     Launcher()
@@ -174,6 +184,13 @@ def test_odd_names_reach_the_job_as_they_are(launcher: Launcher, tmp_path: Path)
     handle, out = submit(launcher, folder, GOOD)
     wait_for(lambda: launcher.state(handle, out) == "ended")
     assert read_outcome(out).metrics == {"val_accuracy": 0.5}
+
+
+def to_its_end(launcher: Launcher, folder: Path) -> Path:
+    folder.mkdir()
+    handle, out = submit(launcher, folder, GOOD)
+    wait_for(lambda: launcher.state(handle, out) == "ended")
+    return out
 
 
 def state(pid: int) -> str | None:

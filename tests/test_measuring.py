@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import compare, measuring, profile
+from benchmarks import compare, exchange, measuring, models, profile
 from benchmarks.figures import _nets
 from devices import conditions, disturbance, extras, rounds
 from devices.assemble import Taken
 from devices.disturbance import Reading
-from devices.measure import Plan
+from devices.measure import Job, Plan
 from profiles import frames
-from profiles.errors import HwnasError, InputError
+from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.records import Target
 from profiles.store import Store, clock_of
 
@@ -64,8 +66,8 @@ def test_a_profile_is_json_a_row_of_the_store_and_of_a_csv(
         assert len(store.frame()) == 2
         assert len(store.times_frame()) == sum(len(b.latencies_ns) for one in kept for b in one.blocks)
     assert [one.to_dict(raw=False) for one in frames.read_csv(tmp_path / "p.csv")] == found["profiles"]
-    measuring.import_csv(tmp_path / "p.csv", "other.db", None)
-    measuring.export_csv(tmp_path / "again.csv", "other.db", None)
+    exchange.import_csv(tmp_path / "p.csv", "other.db", None)
+    exchange.export_csv(tmp_path / "again.csv", "other.db", None)
     assert (tmp_path / "again.csv").read_text() == (tmp_path / "p.csv").read_text()
 
 
@@ -77,6 +79,66 @@ def test_a_table_says_what_a_person_asks_for(setting: Any, capsys: pytest.Captur
     assert [row[:2] for row in rows] == [[f"{m}.onnx", t] for t in ("n", "n, batch 2") for m in "ab"]
     assert "a call of an empty model takes up to" in err
     assert "not subtracted" in err
+
+
+def test_a_file_that_cannot_be_written_does_not_cost_the_answer(
+    setting: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("profiles.frames.write_text", full)
+    with pytest.raises(UnavailableError, match=r"p\.csv: No space left on device"):
+        profile.run(setting, **options(csv=tmp_path / "p.csv", html=tmp_path / "p.html"))
+    assert len(json.loads(capsys.readouterr().out)["profiles"]) == 2
+    assert (tmp_path / "p.html").exists()
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measuring.check_folders(csv=tmp_path / "new.csv", html=None)
+    with pytest.raises(InputError, match=r"--csv .*: given what is no file; accepted: a file, or a path where"):
+        measuring.check_folders(csv=tmp_path)
+    with pytest.raises(InputError, match=r"--html .*: there is no folder"):
+        measuring.check_folders(html=tmp_path / "gone" / "p.html")
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(InputError, match=r"--html .*: its folder cannot be written"):
+        measuring.check_folders(html=tmp_path / "p.html")
+
+
+def test_of_a_pool_the_first_board_is_measured_with_its_meter(tmp_path: Path) -> None:
+    boards = "".join(f'[devices.p{n}]\ntransport = "null"\npool = "pool"\nmeter = "rapl"\n' for n in (1, 2))
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text(boards + '[targets.t]\ndevice = "pool"\nengine = "null"\n')
+    setting = measuring.Setting.of([], ["t"], fleet, None, None, {}, None)
+    (target,) = setting.targets
+    with measuring.bench(setting) as here:
+        assert here.session(target).name == "p1"
+        assert (here.meter(target) or {}).get("name") == "rapl"
+
+
+def test_a_folder_does_not_hide_a_reference_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("resnet8").mkdir()
+    exported = Job(model=Path("exported.onnx"), name="resnet8")
+    monkeypatch.setattr("nas.models.job", lambda name: exported)
+    (job,) = models.jobs(["resnet8"], shapes={}, inputs=None, folder=tmp_path)
+    assert job.model == exported.model
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_line_of_progress_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"COLUMNS": "40", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    measuring.Progress().hear("pass", {"model": 60 * "m", "pass": "latency", "number": 0, "of": 1})
+    assert terminal.getvalue() == "\r\x1b[2K" + 39 * "m"
 
 
 def test_a_comparison_is_json_and_a_row_of_the_store(

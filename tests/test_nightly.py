@@ -6,9 +6,11 @@ import dataclasses
 import html
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,11 +26,12 @@ from benchmarks.baselines import Baselines
 from benchmarks.figures import _nets
 from benchmarks.judgements import Judgement
 from benchmarks.nights import Night, ended, study_of
+from benchmarks.watched import on_devices
 from devices import measure
 from devices.bundle import calibration_digest
 from devices.fleet import load_fleet
 from devices.measure import Job
-from devices.session import connect
+from devices.session import Session, connect
 from profiles.errors import InputError, MeasurementError
 from profiles.records import Target
 from profiles.store import Store, clock_of
@@ -217,6 +220,48 @@ def test_a_night_takes_as_long_as_since_it_began(folder: Path, monkeypatch: pyte
             assert diary.before_s == pytest.approx(3600, abs=60)
 
 
+def test_a_night_of_another_user_or_of_yesterday_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def refuse(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        if str(path).endswith(".lock") and not flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, flags, *more, **options)
+
+    with Store(folder / "hwnas.db") as store:
+
+        def begun(plan: str) -> str:
+            with nights.night(store, "nightly/s", plan, folder) as diary:
+                return diary.night
+
+        first = begun("theirs")
+        with monkeypatch.context() as then:
+            then.setattr(os, "open", refuse)
+            assert begun("theirs") != first
+        hours_ago = (datetime.now(UTC) - timedelta(hours=23.9)).isoformat()
+        with monkeypatch.context() as then:
+            then.setattr("profiles.store.utc_now", lambda: hours_ago)
+            yesterday = begun("cron")
+        assert begun("cron") != yesterday
+
+
+def test_this_machine_is_measured_last_and_alone(folder: Path) -> None:
+    with Path("fleet.toml").open("a") as file:
+        file.write('[devices.far]\ntransport = "null"\n[targets.far]\ndevice = "far"\nengine = "null"\n')
+    Path("suite.toml").write_text(SUITE.format(models='"a.onnx"').replace('"n"', '"n", "far"'))
+    began = threading.Event()
+
+    def call(session: Session) -> bool:
+        if session.name == "local":
+            began.set()
+        return began.wait(3)
+
+    with nightly_setting() as setting, Store(setting.store) as store:
+        pairs = setting.pairs(Baselines(store, setting.study, setting.folder))
+        found = [(one.board, one.value) for one in on_devices(setting, [(pair, call) for pair in pairs])]
+    assert found == [("far", False), ("local", True)]
+
+
 def test_a_wrong_output_and_a_file_that_is_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On the real runtime: the weights of a model that is meant to stay as it is are others, on the second night."""
     import onnx
@@ -377,6 +422,21 @@ def test_a_target_without_a_baseline_is_not_as_the_baselines() -> None:
     assert "onnxruntime 1.32.0; as the baseline's\n" in nightly_reports.markdown("tiny", night)
 
 
+def test_what_a_device_does_not_say_is_left_out() -> None:
+    assert nightly_reports.described({"cpu": "null", "cores": 1, "versions": {"null": "1"}}) == "null, 1 cores, null 1"
+    assert nightly_reports.described({}) == ""
+
+
+def test_pairs_whose_names_look_alike_have_addresses_of_their_own() -> None:
+    from benchmarks.nightly_page import page
+
+    first = example().judgements[0]
+    alike = tuple(dataclasses.replace(first, model=name) for name in ("net_v1", "net-v1"))
+    text = page("tiny", [dataclasses.replace(example(), judgements=alike)])
+    found = re.findall(r'<figure id="([^"]+)"', text)
+    assert len(found) == len(set(found)) == 2
+
+
 def test_an_accuracy_is_drawn_in_points() -> None:
     from benchmarks.nightly_page import _dots
 
@@ -390,8 +450,12 @@ def test_reports_do_not_hide_each_other(
     with pytest.raises(InputError, match=r"--junit gone/n\.xml: there is no folder gone"):
         night(junit=Path("gone/n.xml"))
     one = example()
-    monkeypatch.setattr(nightly_command, "watch", lambda *_, **__: (one, [one]))
-    Path("taken").mkdir()
+
+    def watch(*_: Any, **__: Any) -> tuple[Night, list[Night]]:
+        Path("taken").mkdir()  # which is found out after the night alone
+        return one, [one]
+
+    monkeypatch.setattr(nightly_command, "watch", watch)
     reports = {"markdown": Path("taken"), "junit": Path("n.xml"), "html": Path("n.html")}
     assert night(**reports) == 1
     out, err = capsys.readouterr()
@@ -400,7 +464,11 @@ def test_reports_do_not_hide_each_other(
     assert Path("n.xml").exists()
     assert Path("n.html").exists()
     one = dataclasses.replace(one, code=0)
+    with pytest.raises(InputError, match=r"--markdown taken: given what is no file"):
+        night(**reports)
+    Path("taken").rmdir()
     assert night(**reports) == 3
+    Path("taken").rmdir()
     assert night(junit=Path("n.xml")) == 0
 
 
@@ -420,6 +488,29 @@ def test_the_page_asks_nobody_and_escapes_texts() -> None:
     assert "default-src 'none'" in html.unescape(text)
     assert "<img>" not in text
     assert "a|b&lt;img&gt;" in text
+
+
+def test_cron_mails_what_this_night_said(root: Path, tmp_path: Path) -> None:
+    """The one line of the example, by a shell: where hwnas fails before it writes anything, and where it writes."""
+    text = (root / "examples/nightly/crontab").read_text()
+    (line,) = [line for line in text.splitlines() if line and not line.startswith("#")]
+    minute, hour, *days, command = line.split(maxsplit=5)
+    assert (minute, hour, days) == ("17", "1", ["*", "*", "*"])
+    assert "%" not in command  # which cron takes for the end of the line
+    for place in ("/srv/models", "/srv/www", "/var/lib/hwnas", "/opt/hwnas/bin"):
+        (tmp_path / place[1:]).mkdir(parents=True)
+        command = command.replace(place, str(tmp_path / place[1:]))
+    state, hwnas = tmp_path / "var/lib/hwnas", tmp_path / "opt/hwnas/bin/hwnas"
+    (state / "nightly.md").write_text("yesterday")
+
+    def printed(script: str) -> str:
+        hwnas.write_text(f"#!/bin/sh\n{script}\n")
+        hwnas.chmod(0o755)
+        return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False).stdout
+
+    assert printed("echo a table; echo no device >&2; exit 3") == "no device\n"
+    assert printed(f"echo slower >&2; echo summary > {state}/nightly.md; exit 1") == "slower\nsummary\n"
+    assert printed("exit 0") == ""
 
 
 def nightly_setting() -> Any:

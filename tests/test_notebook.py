@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 from report_example import ONE_OBJECTIVE, THREE_OBJECTIVES, Example, profile_of, write_example
 
-from nas import open_study
+from nas import mlflow_files, open_study
 from profiles.errors import InputError
 from profiles.store import Store
 
@@ -121,6 +122,15 @@ def test_an_experiment_of_mlflow(run: Path, tmp_path: Path) -> None:
     states = {_yaml(by_trial[i] / "meta.yaml")["status"]: trial.state for i, trial in enumerate(study.results.trials)}
     assert states[4] == "failed"
     assert "nan in epoch 3" in (by_trial[9] / "tags" / "hwnas.reason").read_text()
+
+
+def test_a_trial_that_has_left_the_front_is_no_member_in_mlflow_either(run: Path, tmp_path: Path) -> None:
+    results = open_study(run).results
+    experiment = mlflow_files.write(results, tmp_path)
+    mlflow_files.write(replace(results, front=results.front[1:]), tmp_path)
+    for folder in (path.parent for path in experiment.glob("*/meta.yaml")):
+        member = int((folder / "tags" / "hwnas.trial").read_text()) in results.front[1:]
+        assert (folder / "tags" / "hwnas.front").exists() == (folder / "artifacts" / "model.onnx").exists() == member
 
 
 def test_the_import_is_cheap(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_reference_point_from_threshold_then_limit_then_the_worst_row() -> None:
     assert reference_point([], BOTH) == {"acc": 0.5, "ms": 10.0}
 
 
+def test_only_a_limit_on_how_bad_it_may_be_is_a_reference_point() -> None:
+    free = (Objective(name="acc", goal="max"), Objective(name="ms", goal="min"))
+    most, least = Limit(name="ms", op="<=", bound=10), Limit(name="ms", op=">=", bound=1)
+    for limits in ([most, least], [least, most], [Limit(name="ms", op="<=", bound=20), most]):
+        assert reference_point(rows((0.9, 5)), free, limits) == {"acc": 0.9, "ms": 10}
+    assert reference_point(rows((0.9, 5), (0.8, 2)), free, [least]) == {"acc": 0.8, "ms": 5}
+    ceiling, floor = Limit(name="acc", op="<=", bound=1), Limit(name="acc", op=">=", bound=0.7)
+    assert reference_point(rows((0.9, 5)), free, [floor, ceiling]) == {"acc": 0.7, "ms": 5}
+
+
 points = st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 12)), min_size=1, max_size=12)
 
 

@@ -24,6 +24,9 @@ SLOW = '[devices.slow]\ntransport = "null"\ntime_ms = 40.0\n[targets.slow]\ndevi
 POOL = "".join(f'[devices.p{n}]\ntransport = "null"\ntime_ms = 1.0\npool = "pool"\n' for n in (1, 2)) + (
     '[targets.pool]\ndevice = "pool"\nengine = "null"\nboards = "worst"\n'
 )
+ONE = '[devices.p1]\ntransport = "null"\ntime_ms = 1.0\npool = "pool"\nmeter = "rapl"\n' + (
+    '[targets.pool]\ndevice = "pool"\nengine = "null"\n'
+)
 GONE = '[devices.gone]\ntransport = "local"\npython = "/no/python"\n[targets.gone]\ndevice = "gone"\n'
 
 
@@ -63,6 +66,14 @@ def test_one_record_each_of_all_devices(tmp_path: Path) -> None:
     lines = re.findall(r"^calibration\.onnx on (.*): 1\.00\d ms ± \d.*%$", done.stderr, re.MULTILINE)
     assert sorted(lines) == ["fast", "pool (p1)", "pool (p2)", "slow"]
     assert "\x1b" not in done.stderr
+
+
+def test_a_pool_of_one_board_is_that_board_with_its_meter(tmp_path: Path) -> None:
+    done = _profile(tmp_path, ONE, "--json")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["profiles"]
+    assert (found["target"], found["target_device"]) == ("pool", "p1")
+    assert found["energy_reason"] != "no meter"  # the null device has no energy pass
 
 
 def test_a_device_that_fails_is_one_of_several(tmp_path: Path) -> None:

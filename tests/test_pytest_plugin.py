@@ -27,6 +27,7 @@ import pytest
 def test_reported(hwnas_profile, benchmark):
     profile = hwnas_profile("m.onnx")
     assert 0.9 < profile.latency_ms.p50 < 5
+    assert profile.harness_us is not None
     hwnas_profile("m.onnx")
 
 def test_too_slow(hwnas_profile):

@@ -161,6 +161,8 @@ def test_slurm(tmp_path: Path) -> None:
     asked = {"cpus-per-task": "2", "gpus-per-task": "1", "mem": "8000", "partition": "main", "time": "5"}
     assert asked.items() <= replica.sbatch_opts.items()
     assert found.job_dir == str(TRIAL / "job" / "torchx")
+    # After a preemption hwnas itself starts another job; Slurm would start this one again beside it.
+    assert "--no-requeue" in found.materialize() and "--requeue" not in found.materialize()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 
 import devices
 from devices import scheduler
+from devices.bundle import calibration_digest
 from devices.everywhere import Key, profile_everywhere, worst
 from devices.fleet import Fleet, load_fleet
 from devices.measure import Job, Plan
 from devices.scheduler import Outcome, Policy, Work
+from devices.session import connect
 from profiles.errors import InputError, MeasurementError, UnavailableError
-from profiles.store import Store
+from profiles.store import Store, clock_of
 
 QUICK = Policy(first_pause_s=0.01, patience_s=0.2)
 MODEL = Path(str(devices.__file__)).parent / "calibration.onnx"
@@ -158,6 +161,20 @@ def test_what_only_an_absent_board_can_do_fails_with_the_reason_and_the_rest_goe
     assert found["both"].board == "b"
 
 
+def test_a_board_that_cannot_even_be_asked_is_away() -> None:
+    lab = Lab()
+
+    def connect(board: str, on_event: Any) -> Any:
+        if board == "a":
+            raise OSError(24, "Too many open files")
+        return lab.connect(board, on_event)
+
+    works = [lab.work("a", "a"), lab.work("b", "b")]
+    found = {one.key: one for one in scheduler.run(works, connect, policy=QUICK)}
+    assert str(found["a"].error) == "device a: OSError: [Errno 24] Too many open files"
+    assert found["b"].error is None
+
+
 def test_a_crash_in_the_work_is_its_outcome() -> None:
     def crash(session: Any) -> None:
         raise ZeroDivisionError("by zero")
@@ -256,3 +273,20 @@ def test_the_worst_of_a_pool_is_measured_on_every_board(fleet: Make, tmp_path: P
     profiles = [outcome.value for outcome in found]
     slowest = max(profile.latency_ms_calibrated for profile in profiles)
     assert worst(profiles).latency_ms_calibrated == slowest
+
+
+def test_each_board_of_a_pool_has_a_reference_of_its_own(fleet: Make, tmp_path: Path) -> None:
+    """Alike boards are not equally fast: with the same ratio to the calibration model, the slower one is the worst."""
+    lab = fleet('[targets.x]\ndevice = "pool"\nengine = "null"\nboards = "worst"\n')
+    wanted_ms = {"n0": 1.0, "n1": 1.2, "n2": 1.1}
+    with Store(tmp_path / "store.db") as store:
+        for board, time_ms in wanted_ms.items():
+            target = replace(lab.target("x"), device=board)
+            with connect(lab.devices[board], board) as session:
+                clock = clock_of(session.fingerprint(target), target, calibration_digest())
+            store.add_reference(clock, [time_ms] * 20)
+        plan = Plan(processes=2)
+        found = list(profile_everywhere(lab, [Job(model=MODEL, name="m")], [lab.target("x")], store, plan=plan))
+    references = {one.value.target.device: one.value.calibration.reference_ms for one in found}
+    assert references == wanted_ms
+    assert worst([one.value for one in found]).target.device == "n1"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas.study import parameters_of
-from nas.study_file import load_study, same_search, write_study
+from nas.study_file import load_study, require_files, same_search, write_study
 from profiles.errors import InputError
 
 GOOD = """
@@ -91,7 +91,6 @@ def test_only_the_budget_may_grow_on_resume(path: Path) -> None:
             ("[budget]", "[baseline]\nchoices = {hidden_size_1 = 7}\n[budget]"),
             ["baseline.choices", "hidden_size_1", "7"],
         ),
-        (("[budget]", '[train]\nscript = "absent.py"\n[budget]'), ["train.script", "absent.py"]),
         (("[budget]", '[search]\ngenerator = "axx"\n[budget]'), ["search.generator", "axx"]),
     ],
 )
@@ -104,6 +103,19 @@ def test_an_error_is_one_line_that_names_file_and_key(path: Path, change: tuple[
     assert str(path) in message and "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(("key", "name"), [("script", "absent.py"), ("table", "absent.csv")])
+def test_a_study_is_read_without_the_files_that_only_a_search_needs(path: Path, key: str, name: str) -> None:
+    path.write_text(GOOD.replace("[budget]", f'[train]\n{key} = "{name}"\n[budget]', 1))
+    study = load_study(path)
+    file = path.resolve().with_name(name)
+    assert getattr(study.train, key) == str(file)
+    with pytest.raises(InputError) as caught:
+        require_files(study)
+    assert str(caught.value) == f"train.{key}: given {str(file)!r}; accepted: a file; there is none at {file}"
+    file.touch()
+    require_files(study)
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:

@@ -46,6 +46,16 @@ def test_a_file(tmp_path: Path) -> None:
     assert "no such model file, nor a reference model 'gone.onnx'" in str(gone.error)
 
 
+def test_a_search_without_a_front_is_one_model_without_a_judgement(tmp_path: Path) -> None:
+    _nets.mlp(tmp_path / "a.onnx")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "study.toml").write_text("of a search that has not begun")
+    path = written(tmp_path, 'name = "s"\nmodels = ["run", "a.onnx"]\n[metrics]\nval_accuracy = "0.2pp"\n')
+    run, a = entries(load_suite(path), path, tmp_path)
+    assert (run.name, run.run, a.name, a.error) == ("run", tmp_path / "run", "a.onnx", None)
+    assert "given a folder without study.toml and study.db" in str(run.error)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -36,6 +36,15 @@ def test_on_a_terminal_heads_break_between_words_and_figures_never(
     assert all(cell in "\n".join(lines) for row in ROWS for cell in row)
 
 
+def test_names_on_a_terminal_are_no_markup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in {"COLUMNS": "80", "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    names = ["net[int8].onnx", "net[fp16].onnx", "[/x]", ":smile:"]
+    table(["model [name]"], [[name] for name in names], title="[all]")
+    lines = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out).split()
+    assert [name for name in ("[all]", "[name]", *names) if name not in lines] == []
+
+
 def test_piped_it_is_tab_separated(capsys: pytest.CaptureFixture[str]) -> None:
     table(HEADS, ROWS, title="digits")
     assert capsys.readouterr().out == "".join("\t".join(line) + "\n" for line in (HEADS, *ROWS))

@@ -17,7 +17,7 @@ from nas.export import load_weights, reference_output
 from nas.spaces import build, find_space
 from nas.training.curves import read_curves
 from nas.training.score import score
-from nas.training.train import train
+from nas.training.train import _batches, train
 from profiles.errors import TrialError
 
 SMALLEST = {
@@ -99,6 +99,13 @@ def test_hyperparameters_come_from_the_choices_before_the_study(tmp_path: Path) 
     }  # fmt: skip
     train(candidate(space="mlp", choices=choices, train={"epochs": 5}), tmp_path)
     assert [step for step, _ in read_curves(tmp_path)["train_loss"]] == [1, 2]
+
+
+def test_only_a_row_that_is_left_over_joins_no_batch() -> None:
+    for count, size, lengths in ((5, 2, [2, 2]), (4, 3, [3]), (3, 1, [1, 1, 1]), (1, 2, [1])):
+        batches = list(_batches(count, size))
+        assert [len(rows) for rows in batches] == lengths
+        assert len({int(row) for rows in batches for row in rows}) == sum(lengths)
 
 
 def test_a_regression(tmp_path: Path) -> None:

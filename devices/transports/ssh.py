@@ -49,7 +49,7 @@ _REASONS = (
         "its host key has changed; if you know why: ssh-keygen -R {name}, then connect once with ssh {host}",
     ),
     ("Host key verification failed", "its host key is not known; to see and accept it: ssh {host}"),
-    ("Permission denied", "it accepts none of your keys: ssh-copy-id {host}"),
+    (r"Permission denied \(", "it accepts none of your keys: ssh-copy-id {host}"),
     ("Exec format error|cannot execute binary file", "{python} is a program for another kind of processor"),
     ("Timeout, server .* not responding", "the link is down, or the device is off"),
     ("closed by remote host|Broken pipe|Connection reset", "the ssh connection was cut"),

@@ -27,6 +27,7 @@ from botorch.acquisition.multi_objective import logei
 from botorch.acquisition.multi_objective.parego import qLogNParEGO
 
 from nas.generators import Choices, Observation, Seen, Spec
+from nas.pareto import worst_of_interest
 from profiles.errors import InputError
 
 _ATTEMPTS = 3  # proposals that turn out to be known before the caller falls back
@@ -93,7 +94,8 @@ class _Ax:
 def create(spec: Spec, seed: int) -> _Ax:
     unknown = set(spec.options) - {"fast"}
     if unknown:
-        raise InputError.of("search.options", ", ".join(sorted(unknown)), "ax", "fast = true or false")
+        given = ", ".join(sorted(unknown))
+        raise InputError(f"search.options: given {given}; accepted with the generator ax: fast = true or false")
     if not spec.options.get("fast", False):
         return with_generator(spec, seed, Generators.BOTORCH_MODULAR)
     return with_generator(
@@ -124,7 +126,8 @@ def _parameter(parameter: Mapping[str, Any]) -> RangeParameterConfig | ChoicePar
         return ChoiceParameterConfig(
             name=name,
             values=values,
-            parameter_type=kinds[type(values[0])],
+            # Ax casts them all to one type: as ints, (0, 0.1, 0.5) would be three zeros.
+            parameter_type="float" if any(isinstance(value, float) for value in values) else kinds[type(values[0])],
             is_ordered=parameter.get("ordered", False),
         )
     return RangeParameterConfig(
@@ -136,20 +139,25 @@ def _parameter(parameter: Mapping[str, Any]) -> RangeParameterConfig | ChoicePar
 
 
 def _optimization(spec: Spec) -> tuple[str, list[str]]:
-    """Ax's expressions: "acc, -latency" and the bounds. A limit on an objective stands in for a missing threshold."""
+    """Ax's expressions: "acc, -latency" and the bounds. A limit on an objective stands in for a missing threshold.
+
+    Ax takes one bound from each side of a metric.
+    """
     terms, bounds = [], []
-    limits = {limit.name: limit for limit in spec.limits}
     for objective in spec.objectives:
         name = safe(objective.name)
         terms.append(name if objective.goal == "max" else f"-{name}")
-        limit = limits.pop(objective.name, None)
-        threshold = objective.threshold
-        if threshold is None and limit is not None:
-            threshold = limit.bound
+        threshold = worst_of_interest(objective, spec.limits)
         # Ax takes thresholds only with several objectives; with one they would be constraints.
         if threshold is not None and len(spec.objectives) > 1:
             bounds.append(f"{name} {'>=' if objective.goal == 'max' else '<='} {threshold!r}")
-    bounds += [f"{safe(limit.name)} {limit.op} {limit.bound!r}" for limit in limits.values()]
+    tightest: dict[tuple[str, str], float] = {}
+    for limit in spec.limits:
+        if limit.name not in {objective.name for objective in spec.objectives}:
+            side = safe(limit.name), limit.op
+            tighter = min if limit.op == "<=" else max
+            tightest[side] = tighter(limit.bound, tightest.get(side, limit.bound))
+    bounds += [f"{name} {op} {bound!r}" for (name, op), bound in tightest.items()]
     return ", ".join(terms), bounds
 
 

@@ -108,9 +108,9 @@ def _reproducible(seed: int, device: torch.device, threads: int) -> None:
 
 
 def _batches(count: int, size: int) -> Iterator[torch.Tensor]:
-    """Row numbers, shuffled anew. A single leftover row joins no batch: BatchNorm cannot normalise one."""
+    """Row numbers, shuffled anew. A single row that is left over joins no batch: BatchNorm cannot normalise one."""
     for rows in torch.randperm(count).split(size):
-        if len(rows) > 1 or count == 1:
+        if len(rows) > 1 or size == 1 or count == 1:
             yield rows
 
 

@@ -28,6 +28,7 @@ def test_the_file_with_more_layers_is_found(
         fleet=None,
         budget="8s",
         floor="30%",
+        shape=None,
         cache=None,
         json=True,
         store=None,

@@ -137,7 +137,7 @@ def test_two_controllers_one_of_them_killed_and_the_server_too(
 
 
 def test_profiles_of_the_command_line_go_there_too(postgres: Server, tmp_path: Path) -> None:
-    from benchmarks import measuring
+    from benchmarks import exchange, measuring
     from benchmarks import profile as command
 
     _null.write_study(tmp_path)
@@ -146,7 +146,7 @@ def test_profiles_of_the_command_line_go_there_too(postgres: Server, tmp_path: P
         setting, within="1%", budget="1s", interval_ms=None, timeout="1m", sweeps=[], callers=None, sustain=None,
         operators=False, json=True, csv=None,
     )  # fmt: skip
-    measuring.export_csv(tmp_path / "all.csv", postgres.url, None)
+    exchange.export_csv(tmp_path / "all.csv", postgres.url, None)
     assert ",null," in (tmp_path / "all.csv").read_text()
 
 

@@ -143,6 +143,10 @@ def test_a_full_disk(lab: list[Board], tmp_path: Path) -> None:
     with connect(lab[2].device(folder=str(small)), "board") as session:
         assert "the disk of the device is full: no room for" in reason_of(lambda: session.put(big))
         assert _latency(session)["done"]
+        fits = tmp_path / "fits.bin"
+        fits.write_bytes(os.urandom(20_000))
+        assert session.put(fits)
+    assert not list(small.glob("files/*.part-*"))
     lab[2].run_inside("mount", "-t", "tmpfs", "-o", "size=8192", "none", str(small))
     assert "cannot be written: No space left on device" in reason_of(
         lambda: connect(lab[2].device(folder=f"{small}/x"), "board")

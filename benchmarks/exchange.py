@@ -1,0 +1,33 @@
+"""``hwnas store export`` and ``import``: profiles from one store to another, as a CSV file without raw times."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from benchmarks.measuring import open_store, store_of
+from profiles import frames
+from profiles.records import Profile, Target
+from profiles.store import Store
+
+
+def export_csv(file: Path, url: str | None, fleet: Path | None) -> None:
+    with open_store(url, fleet) as store:
+        found = store.profiles(raw=False)
+    frames.write_csv(found, file)
+    print(f"{len(found)} profiles written to {file}", file=sys.stderr)
+
+
+def import_csv(file: Path, url: str | None, fleet: Path | None) -> None:
+    """What the store has already is left out: the same file twice makes no second history. Raises InputError."""
+    found = frames.read_csv(file)
+    with Store(store_of(url, fleet)) as store:
+        known = {_identity(one) for one in store.profiles(raw=False)}
+        new = {key: one for one in found if (key := _identity(one)) not in known}
+        for profile in new.values():
+            store.add_profile(profile)
+        print(f"{len(new)} profiles added to {store.name}; {len(found) - len(new)} were there already", file=sys.stderr)
+
+
+def _identity(one: Profile) -> tuple[str, str, str, Target]:
+    return one.time, one.model, one.digest, one.target

@@ -1,0 +1,100 @@
+"""The command as a process: what its exit code says of a bug, and of a reader of stdout that has gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from benchmarks import cli, devices_add
+
+NIGHT = """
+import sys
+from pathlib import Path
+from benchmarks import nightly_command
+from test_nightly import example
+
+one = example()
+nightly_command.watch = lambda *_, **__: (one, [one])
+how = {"fleet": None, "python": None, "max_undecided": "20%", "junit": None, "html": None, "json": True, "store": None}
+sys.exit(nightly_command.run(Path("suite.toml"), {}, markdown=Path("n.md"), **how))
+"""
+
+
+def unread(*command: str | Path, folder: Path, **environment: str) -> tuple[int, str]:
+    """Exit code and stderr of a process whose stdout nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        process = [sys.executable, *map(str, command)]
+        env = os.environ | environment
+        done = subprocess.run(
+            process, cwd=folder, env=env, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("length", [1, 100_000])  # it is noticed at the end; in the middle
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, length: int) -> None:
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text(f'[devices.d]\ntransport = "ssh"\nhost = "{length * "h"}"\n')
+    listed = ("-m", "benchmarks.cli", "devices", "list", "--fleet", fleet)
+    assert unread(*listed, folder=tmp_path) == (0, "")
+
+
+def test_a_night_does_not_need_a_reader(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "suite.toml").write_text('name = "s"\nmodels = ["gone.onnx"]\n')
+    code, err = unread("-c", NIGHT, folder=tmp_path, PYTHONPATH=f"{root / 'tests'}{os.pathsep}{root}")
+    assert code == 1, err
+    assert "BrokenPipe" not in err
+    assert "2 regressions" in err
+    assert (tmp_path / "n.md").read_text().startswith("## hwnas nightly")
+
+
+def test_a_bug_is_a_traceback_and_not_a_regression(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as here:
+        here.setattr("benchmarks.front.show", broken)
+        code, err = run(monkeypatch, capsys, "pareto", tmp_path)
+    assert code == 3
+    assert err.startswith("Traceback") and err.endswith("RuntimeError: a bug\n")
+    monkeypatch.setitem(cli._state, "debug", False)
+    code, err = run(monkeypatch, capsys, "--debug", "pareto", tmp_path)
+    assert code == 2
+    assert err.startswith("Traceback") and "InputError" in err
+
+
+def test_a_pipe_that_is_not_ours_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("benchmarks.front.show", broken)
+    assert run(monkeypatch, capsys, "pareto", tmp_path) == (3, "hwnas: Broken pipe\n")
+
+
+def test_an_entry_of_a_fleet_file_holds_any_text() -> None:
+    host, config = 'a"b\\c', Path('/lab/"x" \\y')
+    table = tomllib.loads(devices_add._entry("pi5", host, config))
+    assert table["targets"] == {"pi5": {"device": "pi5"}}
+    device = table["devices"]["pi5"]
+    assert (device["transport"], device["host"], device["config"]) == ("ssh", host, str(config))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
+    """In this process: exit code and stderr."""
+    monkeypatch.setattr(sys, "argv", ["hwnas", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0), capsys.readouterr().err

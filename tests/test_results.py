@@ -1,0 +1,40 @@
+"""What is written at the end of a search, and again when it goes on: the files of the front."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from report_example import STUDY, write_example
+
+from nas.results import read_results, write_results
+
+TRAINED = b"not a network"  # as the example has it
+
+
+def test_what_the_user_deletes_from_trials_stays_in_the_front(tmp_path: Path) -> None:
+    results = write_example(tmp_path / "run")
+    for index in results.front:
+        trial = results.folder.trial(index)
+        trial.untrained.write_bytes(b"untrained")
+        trial.trained.unlink()
+    write_results(results)
+    assert results.front and {results.onnx(index).read_bytes() for index in results.front} == {TRAINED}
+    shutil.rmtree(results.folder.path / "trials")
+    write_results(results)
+    assert {results.onnx(index).read_bytes() for index in results.front} == {TRAINED}
+
+
+def test_with_a_table_the_untrained_network_is_what_ships(tmp_path: Path) -> None:
+    results = write_example(tmp_path / "run", STUDY + '[train]\ntable = "t.csv"\n')
+    for index in results.front:
+        trial = results.folder.trial(index)
+        trial.trained.rename(trial.untrained)
+        results.onnx(index).unlink()
+    write_results(results)
+    assert results.front and {results.onnx(index).read_bytes() for index in results.front} == {TRAINED}
+
+
+def test_a_run_is_read_where_its_script_is_gone(tmp_path: Path) -> None:
+    write_example(tmp_path / "run", STUDY + '[train]\nscript = "gone.py"\n')
+    assert len(read_results(tmp_path / "run").trials) == 24

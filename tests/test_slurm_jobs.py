@@ -1,0 +1,146 @@
+"""Training jobs on Slurm, whose commands are stand-ins: how often they are asked, and what follows from what they do.
+
+tests/systems/test_slurm.py has a real cluster.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from processes import wait_for
+
+from nas.account import Account
+from nas.jobs import Jobs, Key
+from nas.launcher import Launcher
+from nas.slurm import Slurm
+from nas.training.outcome import read_outcome
+from profiles import files
+
+HANDLE = "slurm://hwnas/7"
+CANCELLED = {"schema": 1, "exit_code": None, "signal": "SIGTERM", "cancelled": True}
+CANCELLED |= {"wall_s": 1.0, "cpu_s": 1.0, "last_lines": ""}
+
+
+class Cluster:
+    """Scripts in a folder. Each writes down how it was called."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._calls = folder / "calls"
+        self.does("sbatch", f"grep -c '^sbatch' {self._calls}")  # numbers the jobs from 1
+        self.does("scancel", "exit 0")
+        self.does("squeue", "exit 1")
+        self.does("sinfo", "exit 1")
+        self.has_all("RUNNING")
+
+    def does(self, command: str, body: str) -> None:
+        (self._folder / command).write_text(f'#!/bin/sh\necho "{command} $*" >> {self._calls}\n{body}\n')
+        (self._folder / command).chmod(0o755)
+
+    def has_all(self, state: str) -> None:
+        """All jobs that the accounts are asked about are in that state."""
+        lines = f"echo \"${{word#--jobs=}}\" | tr , '\\n' | sed 's/$/|{state}/'"
+        self.does("sacct", f'for word in "$@"; do\ncase $word in --jobs=*) {lines};; esac\ndone')
+
+    def calls(self, command: str) -> list[str]:
+        lines = self._calls.read_text().splitlines() if self._calls.exists() else []
+        return [line for line in lines if line.split()[0] == command]
+
+    def fails_until(self, command: str, times: int) -> None:
+        self.does(command, f"test $(grep -c '^{command}' {self._calls}) -gt {times}")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return Cluster(tmp_path / "bin")
+
+
+def jobs_of(launcher: Launcher) -> Jobs:
+    return Jobs(launcher, parallel=5, timeout_s=60, script=None, account=Account())
+
+
+def test_one_question_is_about_all_jobs_that_run(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.slurm._ASK_S", 600.0)
+    (tmp_path / "candidate.json").write_text("{}")
+    jobs = jobs_of(Launcher("slurm"))
+    for trial in range(5):
+        jobs.start(Key(trial=trial), tmp_path / "candidate.json", tmp_path / str(trial) / "job")
+    for _ in range(3):
+        assert jobs.ended() == []
+    (call,) = cluster.calls("sacct")
+    assert "--jobs=1,2,3,4,5" in call and "--format=JobID,State" in call and not cluster.calls("squeue")
+
+    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
+    monkeypatch.setattr("nas.launcher._SETTLE_S", -1.0)
+    cluster.has_all("NODE_FAIL")
+    assert [(key.trial, outcome.transient) for key, outcome in jobs.ended()] == [(trial, True) for trial in range(5)]
+    cluster.has_all("RUNNING")
+    jobs.start(Key(trial=5), tmp_path / "candidate.json", tmp_path / "5" / "job")
+    assert jobs.ended() == []
+    assert cluster.calls("sacct")[-1].endswith("--jobs=6")  # those that ended are not asked about any more
+
+
+def test_a_command_that_hangs_is_left_alone_for_a_while(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.slurm._ANSWER_S", 3.0)
+    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
+    cluster.does("sacct", "exec sleep 600")
+    cluster.does("squeue", "echo '7|RUNNING'")
+    slurm = Slurm()
+    words = [slurm.word("7") for _ in range(3)]
+    assert all(word is not None and word.running for word in words)
+    assert (len(cluster.calls("sacct")), len(cluster.calls("squeue"))) == (1, 3)
+    cluster.does("squeue", "exit 1")
+    assert [slurm.word("7") for _ in range(3)] == [None] * 3
+    assert (len(cluster.calls("sacct")), len(cluster.calls("squeue"))) == (1, 4)
+
+    monkeypatch.setattr("nas.slurm._LEAVE_S", -1.0)
+    cluster.does("sacct", "exit 1")
+    slurm = Slurm()
+    assert [slurm.word("7") for _ in range(2)] == [None] * 2
+    assert (len(cluster.calls("sacct")), len(cluster.calls("squeue"))) == (3, 6)
+
+
+def test_a_preempted_job_that_slurm_runs_again_has_not_ended(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its supervisor was told to end, and wrote that down. An administrator may queue again what asks not to be."""
+    monkeypatch.setattr("nas.launcher._SETTLE_S", -1.0)
+    files.write_json(tmp_path / "job" / "result.json", CANCELLED)
+    cluster.has_all("PENDING")
+    assert Launcher("slurm").state(HANDLE, tmp_path / "job") == "running"
+    cluster.has_all("PREEMPTED")
+    launcher = Launcher("slurm")
+    assert launcher.state(HANDLE, tmp_path / "job") == "ended"
+    outcome = read_outcome(tmp_path / "job", launcher.word(HANDLE))
+    assert outcome.transient and str(outcome.reason).startswith("Slurm: preempted")
+
+
+def test_slurm_is_not_asked_about_a_stopped_job_that_has_its_result(cluster: Cluster, tmp_path: Path) -> None:
+    jobs, out = jobs_of(Launcher("slurm")), tmp_path / "job"
+    files.write_text(out / "handle", HANDLE)
+    files.write_json(out / "result.json", CANCELLED)
+    jobs.stop_leftover(out)
+    assert not cluster.calls("sacct")
+    (out / "result.json").unlink()
+    jobs.stop_leftover(out)
+    assert wait_for(lambda: cluster.calls("scancel")) == ["scancel 7"]
+
+
+def test_a_cancellation_that_fails_is_tried_again_while_the_job_runs(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.launcher._CANCEL_AGAIN_S", (0.01,) * 5)
+    cluster.fails_until("scancel", 2)
+    Launcher("slurm").cancel(HANDLE)
+    assert len(cluster.calls("scancel")) == 3
+    cluster.does("scancel", "exit 1")
+    Launcher("slurm").cancel(HANDLE)
+    assert len(cluster.calls("scancel")) == 3 + 6  # not for ever
+    cluster.has_all("COMPLETED")
+    Launcher("slurm").cancel(HANDLE)
+    assert len(cluster.calls("scancel")) == 3 + 6 + 1

@@ -1,0 +1,99 @@
+"""The steps of a candidate beside devices that are stood in for: scores that are no numbers, tables."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.account import Account
+from nas.data import Dataset
+from nas.endings import Endings
+from nas.folder import RunFolder
+from nas.generators import Objective
+from nas.journal import Journal, Trial
+from nas.plan import Plan
+from nas.spaces import find_space
+from nas.steps import Candidates
+from nas.study import Study
+from nas.training.outcome import Outcome
+from nas.training.table import Table
+from profiles.errors import MeasurementError, TrialError
+from profiles.store import Store
+
+CHOICES = {
+    "hidden_size_1": 16, "hidden_size_2": 16, "learning_rate": 0.01, "epochs": 1, "dropout": 0.0, "batch_size": 32,
+}  # fmt: skip
+FILE = Trial(index=0, choices={}, digest="f", source="baseline")  # an ONNX file, which needs no training
+NETWORK = Trial(index=0, choices=dict(CHOICES), digest="n", source="sobol")
+
+
+class Bench:
+    """In place of ``nas.bench.Bench``: whatever is asked, ``last`` is the answer to the last row, 0 that to others."""
+
+    def __init__(self, last: float = 0.0) -> None:
+        self._last = last
+
+    def connect(self) -> None: ...
+
+    def outputs(self, onnx: Path, name: str, x: Any, precision: str | None = None) -> Any:
+        answers = np.zeros((len(x), 1), np.float32)
+        answers[-1] = self._last
+        return answers
+
+    def interleaved(self, onnx: list[Path], *rest: Any) -> list[Any]:
+        return [MeasurementError("not measured") for _ in onnx]
+
+
+def candidates_of(bench: Any, *, test_rows: int = 3, seeds: int = 0, table: Table | None = None) -> Candidates:
+    """Of a regression of one target on two numbers."""
+    study = Study.model_validate(
+        {"name": "s", "space": "mlp", "data": {"name": "line.npz"}, "budget": {"trials": 1}}
+        | {"objective": [{"metric": "val_rmse", "goal": "min"}], "confirm": {"seeds": seeds}}
+    )
+    x, y = np.ones((8, 2), np.float32), np.arange(8, dtype=np.float32).reshape(8, 1)
+    data = Dataset(
+        x_train=x, y_train=y, x_val=x, y_val=y, x_test=x[:test_rows], y_test=y[:test_rows], task="regression", outputs=1
+    )
+    return Candidates(study, find_space("mlp"), data, bench, table)
+
+
+def propose(journal: Journal, trial: Trial) -> None:
+    journal.append("proposed", trial.index, choices=trial.choices, digest=trial.digest, source=trial.source)
+
+
+@pytest.mark.parametrize("last", [math.nan, math.inf])
+def test_a_score_that_is_no_number_is_a_failed_trial(tmp_path: Path, last: float) -> None:
+    """Neither files nor events take such a number: each resumed search would end on it."""
+    candidates = candidates_of(Bench(last))
+    objectives = (Objective(name="val_rmse", goal="min"),)
+    plan = Plan(study=candidates.study, folder=RunFolder(tmp_path), objectives=objectives, limits=())
+    with Store("sqlite://") as store:
+        journal = Journal(store, "s")
+        propose(journal, FILE)
+        proposals: Any = None  # which is told of networks of the space alone
+        Endings(plan, candidates, journal, proposals, Account()).complete(journal.trials[0], Outcome())
+        assert journal.trials[0].state == "failed"
+        assert str(journal.trials[0].reason).startswith("evaluation: val_rmse is ")
+
+
+def test_a_score_is_finite_or_names_its_metric(tmp_path: Path) -> None:
+    x, y = np.ones((4, 2), np.float32), np.arange(4, dtype=np.float32)
+    scores = candidates_of(Bench()).score(FILE, tmp_path, tmp_path / "m.onnx", x, y, "val")
+    assert scores["val_rmse"] == pytest.approx(math.sqrt(14 / 4))
+    with pytest.raises(TrialError, match="test_rmse is nan: the network's outputs are not all finite"):
+        candidates_of(Bench(math.nan)).score(FILE, tmp_path, tmp_path / "m.onnx", x, y, "test")
+
+
+def test_a_tables_row_takes_the_place_of_a_score(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t.csv", tuple(CHOICES), ("val_rmse",), {tuple(CHOICES.values()): (0.25,)})
+    candidates, folder = candidates_of(Bench(), table=table), RunFolder(tmp_path).trial(0)
+    assert candidates.evaluate(NETWORK, folder, folder.job, {}) == {"val_rmse": 0.25}
+    assert json.loads(folder.metrics.read_text()) == {"val_rmse": 0.25}
+    other = Trial(index=1, choices=CHOICES | {"epochs": 2}, digest="o", source="sobol")
+    with pytest.raises(TrialError, match=r"t\.csv has no row for .*epochs = 2"):
+        candidates.evaluate(other, folder, folder.job, {})
