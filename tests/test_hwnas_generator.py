@@ -128,7 +128,7 @@ def pool(name: str) -> Pool:
         else {"name": p.name, "low": p.low, "high": p.high, "log": p.log, "integer": p.integer}
         for p in find_space(name).parameters
     ]
-    return Pool(described, dict, 0)
+    return Pool(described, lambda choices: canonical(find_space(name), choices), 0)
 
 
 class OwnSpace:

@@ -67,10 +67,12 @@ def _same(found: list[Result]) -> list[str]:
     false = sum(one["verdict"] in ("regressed", "improved") for one in found)
     covers = np.mean([one["ratio_ci95"][0] <= 1 <= one["ratio_ci95"][1] for one in found])
     decided = np.mean([one["verdict"] == "same" for one in found])
+    spread = np.std([np.log(one["ratio"]) for one in found])
     return [
         f"| false alarms in comparisons of a model with itself | {false} | at most 4 of 300 | {len(found)} |",
         f"| their 95 % intervals cover 1 | {100 * covers:.1f} % | at least 90 % | {len(found)} |",
         f"| of them decided as the same | {100 * decided:.0f} % | | {len(found)} |",
+        f"| standard deviation of their ratios | {100 * spread:.2f} % | | {len(found)} |",
     ]
 
 

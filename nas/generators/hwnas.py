@@ -43,7 +43,7 @@ _WORK = 2_000_000  # observations times candidates of one step, so that its time
 _CENTRES = 16  # members of the front at most whose neighbours are looked at
 _NEIGHBOURS = 31  # of one candidate at one change at most; where a space has more, trust regions
 _AROUND = 2_000  # candidates of trust regions in a step, of which
-_LOOKED_AT = 64  # are built and described
+_LOOKED_AT = 16  # are built and described
 _INITIAL_WARM = 2
 _TYPICAL = 300  # those that decide which features there are
 
@@ -178,9 +178,14 @@ class _Hwnas:
             return basis
         if len(best) > _CENTRES:
             best = [best[row] for row in np.random.default_rng(len(done)).permutation(len(best))[:_CENTRES]]
-        if self._pool.neighbours_of_one() > _NEIGHBOURS:
+        if self._wide:
             return basis + self._described(self._around(done, best, min(most, _AROUND)))
         return basis + self._described(self._pool.neighbours(best, len(self._observations)))
+
+    @property
+    def _wide(self) -> bool:
+        """A space of many choices, whose networks are large as well: fewer of them are built."""
+        return self._pool.neighbours_of_one() > _NEIGHBOURS
 
     def _around(self, done: Sequence[Observation], best: list[Choices], most: int) -> list[Choices]:
         """The ``_LOOKED_AT`` most promising of the trust regions. Building a network takes longest, so their features
@@ -206,7 +211,7 @@ class _Hwnas:
 
     def _basis(self) -> _Candidates:
         if self._base is None:
-            most = _BUILT if self._features else _WHOLE
+            most = _WHOLE if not self._features else _TYPICAL if self._wide else _BUILT
             self._base = self._described(self._pool.every() if self._pool.size <= most else self._sample(most))
         return self._base
 
