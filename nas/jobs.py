@@ -93,6 +93,7 @@ class Jobs:
                 done.append((key, read_outcome(job.out_dir, word)))
             elif not self._launcher.begun(job.out_dir):
                 job.since = time.monotonic()  # the queue's time is not the job's
+                continue
             elif time.monotonic() - job.since > self._timeout_s:
                 self._ending.append(self._cancel(job))
                 done.append((key, Outcome(reason=f"no result within {self._timeout_s:g} s (train.timeout_s)")))

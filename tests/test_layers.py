@@ -21,7 +21,7 @@ LEAVES = {
     "onnxruntime": ["devices/engines/onnxruntime.py", "devices/convert*.py"],
     "openvino": ["devices/engines/openvino.py"],
     "torch_tensorrt": ["devices/engines/torch_tensorrt.py"],
-    "torch": ["devices/engines/torch*.py", "devices/engines/_torch*.py", "nas/*"],
+    "torch": ["devices/engines/torch*.py", "devices/engines/_torch*.py", "nas/*", "benchmarks/figures/_deep.py"],
     "torchx": ["nas/launcher.py", "nas/training/component.py", "devices/transports/torchx.py"],
     "ax": ["nas/*"],
     "botorch": ["nas/*"],

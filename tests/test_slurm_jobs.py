@@ -72,6 +72,7 @@ def test_one_question_is_about_all_jobs_that_run(
         jobs.start(Key(trial=trial), tmp_path / "candidate.json", tmp_path / str(trial) / "job")
     for _ in range(3):
         assert jobs.ended() == []
+    assert len(jobs.running) == 5  # those that wait in the queue are not lost
     (call,) = cluster.calls("sacct")
     assert "--jobs=1,2,3,4,5" in call and "--format=JobID,State" in call and not cluster.calls("squeue")
 

@@ -27,7 +27,7 @@ _LINES = Path(__file__).resolve().parents[2] / "docs" / "results-many.jsonl"
 BUDGET, BATCH, MOST_S = 300, 2, 1800.0
 SEEDS, SLOW_SEEDS = 3, 1
 AT = (50, 100, 200, 300)
-_CORNER = {"score": 0.6, "ms": 60.0}
+_CORNER = {"score": 0.7, "ms": 20.0}  # random candidates reach 0.75 and 17 in the median
 _OBJECTIVES = [
     Objective(name="score", goal="max", threshold=_CORNER["score"]),
     Objective(name="ms", goal="min", threshold=_CORNER["ms"]),
