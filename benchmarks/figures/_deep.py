@@ -6,7 +6,8 @@
     head       mean over the positions, one linear layer
 
 ``values`` is what a search gets for a network. Both metrics are functions of what the network computes, read from its
-operations, but for 20 % of the score's spread, which no feature tells: it goes with which blocks follow which.
+operations, but for some 16 % of the score's variance among random networks, which no feature tells: it goes with which
+blocks follow which.
 
     ms      over operations: 0.01 ms each, and the larger of its multiply-accumulates at 8 G/s (grouped convolutions at
             1 G/s) and its results at 2 G elements/s; so it is neither additive in the choices nor linear in them
