@@ -56,7 +56,7 @@ def facts(results: Results, spent: Mapping[str, float]) -> list[tuple[str, str, 
                 )
             )
     states = [trial.state for trial in results.trials]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
+    counts = ", ".join(f"{states.count(state)} {state.replace('_', ' ')}" for state in dict.fromkeys(sorted(states)))
     found.append(("trials", str(len(states)), counts))
     if spent.get("wall_s"):
         found.append(("wall time", duration(spent["wall_s"]), ""))
