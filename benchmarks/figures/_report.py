@@ -90,7 +90,12 @@ def _repeat(name: str, found: list[Result]) -> list[str]:
         return []
     times, raw = (np.array([one[key] for one in found]) for key in ("latency_ms", "raw_ms"))
     cv, raw_cv = (100 * float(values.std(ddof=1) / values.mean()) for values in (times, raw))
-    return [f"| run-to-run CV, {name} (raw p50: {raw_cv:.2f} %) | {cv:.2f} % | at most 2 % | {len(found)} |"]
+    rows = [f"| run-to-run CV, {name} (raw p50: {raw_cv:.2f} %) | {cv:.2f} % | at most 2 % | {len(found)} |"]
+    sure = [one["latency_ms"] for one in found if one["stopped"] == "within 1 %"]
+    if len(sure) > 1:
+        apart = 100 * (max(sure) / min(sure) - 1)
+        rows.append(f"| farthest apart of those with an interval of ± 1 %, {name} | {apart:.1f} % | | {len(sure)} |")
+    return rows
 
 
 def _ratio(found: list[Result]) -> list[str]:

@@ -59,8 +59,8 @@ def take(minutes: float | None = None) -> list[str]:
             break
         try:
             line = run(method, seed)
-        except (HwnasError, ImportError) as error:  # Optuna, pymoo and numpyro are extras
-            print(f"{method}: {error}; make EXTRAS=dev,bench,saasbo .venv", file=sys.stderr)
+        except (HwnasError, ImportError) as error:
+            print(f"{method}: {error} (extras: bench, saasbo)", file=sys.stderr)
             continue
         with _LINES.open("a") as lines:
             lines.write(json.dumps(line) + "\n")
