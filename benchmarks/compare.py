@@ -7,6 +7,7 @@ targets of different devices cannot alternate: there the ratio is that of their 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json as json_
 import sys
 from collections.abc import Sequence
@@ -123,8 +124,9 @@ class Work:
     def profiles(self) -> list[Profile]:
         return [side.profile for side in self.sides] + self.points
 
-    @property
+    @functools.cached_property
     def curves(self) -> list[sweeps.Curve]:
+        """To be asked for once all is measured."""
         return sweeps.curves(self.profiles) if self.points else []
 
     def compare(self, targets: Sequence[Target]) -> None:

@@ -7,11 +7,11 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import models
 from devices import measure, reference
@@ -19,10 +19,12 @@ from devices.artifact import prepare
 from devices.fleet import LOCAL, Fleet, load_fleet
 from devices.measure import Job, Plan
 from devices.session import Session, connect
-from devices.transports.local import Device as Local
 from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.records import Target
 from profiles.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 STORE = "hwnas.db"
 ALL = "all"  # of --target: every target that the fleet file names
@@ -139,12 +141,16 @@ class Progress:
     """One line on a terminal's stderr, drawn when something happens; nothing but ``say`` where it is piped."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        self._terminal: Console | None = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            self._terminal = Console(stderr=True)  # which knows its width also where stdout is no terminal
 
     def hear(self, kind: str, data: Mapping[str, Any]) -> None:
         if kind == "waiting":
             self.say(f"{data['device']}: {data['message']}")
-        elif kind == "pass" and self._live:
+        elif kind == "pass":
             self._draw(self._line(data))
 
     def say(self, line: str) -> None:
@@ -152,11 +158,11 @@ class Progress:
         print(line, file=sys.stderr, flush=True)
 
     def clear(self) -> None:
-        if self._live:
-            self._draw("")
+        self._draw("")
 
     def _draw(self, line: str) -> None:
-        print(f"\r\x1b[2K{line[: _columns() - 1]}", end="", file=sys.stderr, flush=True)
+        if self._terminal is not None:
+            print(f"\r\x1b[2K{line[: self._terminal.width - 1]}", end="", file=sys.stderr, flush=True)
 
     @staticmethod
     def _line(data: Mapping[str, Any]) -> str:
@@ -168,13 +174,6 @@ class Progress:
         if "verdict" in data:
             line += f", ratio {data['ratio']:.4f}, {data['verdict']} so far"
         return line
-
-
-def _columns() -> int:
-    """Of the terminal, which rich also finds where stdout is none."""
-    from rich.console import Console
-
-    return Console(stderr=True).width
 
 
 def raise_first(errors: Sequence[HwnasError]) -> None:
@@ -227,13 +226,6 @@ def open_store(url: str | None, fleet: Path | None) -> Store:
     if isinstance(path, Path) and not path.is_file():
         raise InputError(f"--store {path}: there is no such store; it is made by: hwnas profile MODEL")
     return Store(path)
-
-
-def is_here(fleet: Fleet, boards: Iterable[str]) -> bool:
-    """Whether one of ``boards`` is this machine, which comes last, alone: nothing else of hwnas runs on a machine while
-    it is measured.
-    """
-    return any(isinstance(fleet.devices[board], Local) for board in boards)
 
 
 def label(target: Target) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import nightly_reports as reports
 from benchmarks import nightly_words as words
 from benchmarks.judgements import Judgement, counted
-from benchmarks.measuring import check_folders, share
+from benchmarks.measuring import check_folders, share, tell, written
 from benchmarks.nightly import watch
 from benchmarks.nightly_progress import shown
 from benchmarks.nights import Night
@@ -19,6 +19,7 @@ from benchmarks.report_words import label
 from benchmarks.tables import duration, table
 from benchmarks.watched import setting_of
 from profiles import files
+from profiles.errors import HwnasError
 
 
 def run(
@@ -50,23 +51,17 @@ def run(
             _show(night.judgements)
     with reader_may_go():
         _say(night)
-    written = [
-        _write(markdown, lambda: reports.markdown(name, night)),
-        _write(junit, lambda: reports.junit(name, night)),
-        _write(html, lambda: _page(name, history)),
-    ]
-    return night.code or (0 if all(written) else 3)
-
-
-def _write(path: Path | None, text: Callable[[], str]) -> bool:
-    """Whether it is there if it was asked for; the reason on stderr if not."""
-    try:
+    failed: list[HwnasError] = []
+    for path, text in (
+        (markdown, lambda: reports.markdown(name, night)),
+        (junit, lambda: reports.junit(name, night)),
+        (html, lambda: _page(name, history)),
+    ):
         if path is not None:
-            files.write_text(path, text())
-    except OSError as error:
-        print(f"hwnas: {path}: {error.strerror or error}", file=sys.stderr)
-        return False
-    return True
+            with written(path, failed):
+                files.write_text(path, text())
+    tell(failed)
+    return night.code or (3 if failed else 0)
 
 
 def _page(suite: str, history: Sequence[Night]) -> str:

@@ -126,7 +126,7 @@ def differing(night: Night, target: str) -> list[str] | None:
 
 
 def described(device: Mapping[str, Any]) -> str:
-    """'AMD EPYC, 2 cores, Linux 6.18, python 3.11.7, onnxruntime 1.32.0'."""
+    """'AMD EPYC, 2 cores, kernel 6.18, python 3.11.7, onnxruntime 1.32.0'; what is not known is left out."""
     known = {"{}": device.get("cpu"), "{} cores": device.get("cores"), "kernel {}": device.get("kernel")}
     parts = [form.format(value) for form, value in known.items() if value]
     versions = [f"{name} {version}" for name, version in device.get("versions", {}).items()]

@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import Any
 
 from benchmarks.live import live
-from benchmarks.measuring import is_here, label
+from benchmarks.measuring import label
 from benchmarks.tables import duration
 from devices import everywhere, extras
 from devices.artifact import prepare
@@ -45,7 +45,7 @@ def measure(
         return finish(session, job, dataclasses.replace(profile, harness_us=harness[key]))
 
     def last(target: Target) -> bool:
-        return is_here(fleet, fleet.boards(target.device))
+        return fleet.is_here(target.device)
 
     def hear(kind: str, data: dict[str, Any]) -> None:
         tell(view.hear(kind, data), at_once=False)

@@ -86,7 +86,7 @@ def _tested(results: Results, index: int, metric: str) -> str:
 
 def _against(results: Results, incumbent: Trial) -> str:
     others = [index for index in results.front if index != incumbent.index]
-    old = results.figures(incumbent.index)
+    old = incumbent.figures
     better = [i for i in others if pareto.front([old, results.figures(i)], results.objectives) == [1]]
     if not better:
         return f"None of them is better than the incumbent, trial {incumbent.index}, in everything."

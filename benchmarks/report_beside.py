@@ -58,7 +58,13 @@ def beside(results: Results, other: Results) -> Beside:
     reference = None if whole is None else {o.name: whole[o.name] for o in shared}
     runs = (results, other)
     sides = [
-        _Side(run=run, name=name, colour=colour, front=_front(run, shared), volumes=_volumes(run, shared, reference))
+        _Side(
+            run=run,
+            name=name,
+            colour=colour,
+            front=_front(run, shared),
+            volumes=[] if reference is None else volumes(run, shared, reference),
+        )
         for run, name, colour in zip(runs, _names(runs), COLOURS, strict=True)
     ]
     return Beside(
@@ -81,10 +87,6 @@ def _told(objectives: Sequence[Objective]) -> str:
 def _front(run: Results, shared: Sequence[Objective]) -> list[Trial]:
     completed = [trial for trial in run.trials if trial.state == "completed"]
     return [completed[place] for place in pareto.front([t.metrics for t in completed], shared, run.limits)]
-
-
-def _volumes(run: Results, shared: Sequence[Objective], reference: Mapping[str, float] | None) -> list[float]:
-    return [] if reference is None else volumes(run, shared, reference)
 
 
 def _table(sides: Sequence[_Side], shared: Sequence[Objective]) -> Table:

@@ -61,13 +61,13 @@ def why_nothing(results: Results) -> str:
 
 
 def _lead(results: Results, trial: Trial) -> str:
-    figures = results.figures(trial.index)
+    figures = trial.figures
     said = f"Trial {trial.index}: {place({o.name: figures[o.name] for o in results.objectives})}."
     if results.baseline is None:
         return said
     if trial.index == results.baseline.index:
         return f"{said} It is the incumbent: what ships today stays."
-    parts = compared(results.figures(results.baseline.index), figures, results.objectives)
+    parts = compared(results.baseline.figures, figures, results.objectives)
     return f"{said} Against the incumbent: {', '.join(parts)}."
 
 
@@ -94,8 +94,8 @@ def _remarks(trial: Trial) -> list[str]:
 def _table(results: Results, trial: Trial, profiles: Profiles) -> Table:
     """Accuracies and sizes, then what was measured on each target."""
     other = results.baseline if results.baseline is not None and results.baseline.index != trial.index else None
-    before = {} if other is None else results.figures(other.index)
-    after = results.figures(trial.index)
+    before = {} if other is None else other.figures
+    after = trial.figures
     rows = [
         (_head(results, name), _figure(results, trial, name, profiles), _versus(name, before, after))
         for name in _metrics(results, after)
@@ -136,7 +136,7 @@ def _head(results: Results, name: str) -> str:
 
 
 def _figure(results: Results, trial: Trial, name: str, profiles: Profiles) -> str:
-    figures = results.figures(trial.index)
+    figures = trial.figures
     metric, _, target = name.partition("@")
     profile = profiles.get(target, {}).get(trial.index)
     if name not in figures:

@@ -165,14 +165,14 @@ def _member(
     incumbent: Trial | None,
     choices: Sequence[str],
 ) -> list[Cell]:
-    figures, sems = results.figures(trial.index), trial.sems | trial.confirmed_sems
+    figures, sems = trial.figures, trial.sems | trial.confirmed_sems
     path = results.onnx(trial.index)
     file = Cell(text="ONNX", href=f"front/{path.name}") if path.is_file() else text("-")
     cells = [number(told(name, figures.get(name), sems.get(name))) for name in metrics]
     scores = [number(told(name, figures.get(name), figures.get(f"{name}_sd"))) for name in tests]
     row = [number(trial.index), file, *cells[:1], *scores, *cells[1:]]
     if incumbent is not None:
-        parts = compared(results.figures(incumbent.index), figures, results.objectives)
+        parts = compared(incumbent.figures, figures, results.objectives)
         row.append(Cell(text="the incumbent itself" if trial is incumbent else ", ".join(parts), whole=True))
     return row + [number(_choice(trial.choices.get(name))) for name in choices]
 

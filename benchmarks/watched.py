@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.baselines import Baselines, folder_of
 from benchmarks.judging import Pair
-from benchmarks.measuring import is_here, store_of
+from benchmarks.measuring import store_of
 from benchmarks.nights import study_of
 from benchmarks.suite import ACCURACY, Entry, Suite, entries, load_suite
 from devices import scheduler
@@ -102,7 +102,7 @@ def on_devices(
             [
                 Work(key=pair.key, boards=pair.boards, call=call)
                 for pair, call in work
-                if is_here(setting.fleet, pair.boards) == here
+                if any(map(setting.fleet.is_here, pair.boards)) == here
             ],
             lambda board, tell: connect(setting.fleet.devices[board], board, tell),
             policy=_POLICY,

@@ -66,7 +66,7 @@ def build_agent() -> Path:
     Raises UnavailableError where that folder cannot be written.
     """
     data = agent_bytes()
-    path = cache_folder() / f"agent-{_digest(data)}.pyz"
+    path = cache_folder() / f"agent-{agent_digest()}.pyz"
     try:
         if not path.is_file() or path.read_bytes() != data:
             write_bytes(path, data)
@@ -76,9 +76,10 @@ def build_agent() -> Path:
     return path
 
 
+@functools.cache
 def agent_digest() -> str:
     """What names the agent: the first 16 digits of its sha256."""
-    return _digest(agent_bytes())
+    return hashlib.sha256(agent_bytes()).hexdigest()[:16]
 
 
 @functools.cache
@@ -90,6 +91,7 @@ def agent_bytes() -> bytes:
     return buffer.getvalue()
 
 
+@functools.cache
 def calibration_digest() -> str:
     """sha256 of the calibration model."""
     return hashlib.sha256((_folder(devices) / "calibration.onnx").read_bytes()).hexdigest()
@@ -97,10 +99,6 @@ def calibration_digest() -> str:
 
 def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwnas"
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _contents() -> dict[str, bytes]:

@@ -12,6 +12,7 @@ int8 products may saturate: the parity check and the accuracy of a study say so.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import itertools
@@ -90,9 +91,16 @@ def convert(
 
 def _quantised(model: Path) -> bool:
     """Raises InputError where it is no model."""
+    onnxfile.external_files(model)
+    now = model.stat()
+    return _has_scales(model, now.st_ino, now.st_mtime_ns, now.st_size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _has_scales(model: Path, inode: int, mtime_ns: int, size: int) -> bool:
+    """Read once for each state of the file: it is asked for whenever a candidate is measured."""
     import onnx
 
-    onnxfile.external_files(model)
     try:
         graph = onnx.load(model, load_external_data=False).graph
     except Exception as error:  # protobuf's own

@@ -19,7 +19,7 @@ from devices.fleet import Fleet
 from devices.measure import Job, Plan
 from devices.scheduler import Outcome, Policy, Work
 from devices.session import OnEvent, Session, connect
-from profiles.records import Profile, Target, digest_of
+from profiles.records import Profile, Target
 from profiles.store import Store
 
 
@@ -116,24 +116,20 @@ class _Measurement:
 
 
 class _References:
-    """``reference_ms`` of each board, asked of the store once. A board has one thread: nothing needs a lock."""
+    """``reference_ms`` of each board, kept while this runs. A board has one thread: nothing needs a lock."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, float] = {}
 
     def known(self, session: Session, target: Target) -> bool:
-        return _clock(session, target) in self._known or reference.lacking(session, target, self._store) <= 0
+        return reference.clock(session, target) in self._known or reference.lacking(session, target, self._store) <= 0
 
     def of(self, session: Session, target: Target) -> float:
-        clock = _clock(session, target)
+        clock = reference.clock(session, target)
         if clock not in self._known:
             self._known[clock] = reference.reference_ms(session, target, self._store)
         return self._known[clock]
-
-
-def _clock(session: Session, target: Target) -> str:
-    return digest_of([session.name, session.fingerprint(target), target.name])
 
 
 def worst(profiles: Sequence[Profile]) -> Profile:

@@ -75,6 +75,10 @@ class Fleet:
         """The device of a target, as ``device`` in it."""
         return self.devices[self.boards(name)[0]]
 
+    def is_here(self, name: str) -> bool:
+        """Whether ``device`` of a target, or a board of that pool, is this machine."""
+        return any(isinstance(self.devices[board], Local) for board in self.boards(name))
+
     def boards(self, name: str) -> tuple[str, ...]:
         """Names of the devices that ``device`` of a target stands for: itself, or those of the pool."""
         return self.pools.get(name, (name,))

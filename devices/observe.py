@@ -38,7 +38,7 @@ def count_callers(request: Record) -> Record:
         model.bind(feeds_of(model, target, {**request, "seed": request.get("seed", 0) + number}))
         models.append(model)
     start = now_ns()
-    models[0].run()  # not the first run, which may compile
+    models[0].run()  # bind has run each once: that one may compile
     run_s = (now_ns() - start) / 1e9
     counts = [0] * len(models)
     failures: list[BaseException] = []

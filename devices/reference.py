@@ -12,7 +12,7 @@ from profiles.store import REFERENCE_COUNT, Store, clock_of
 
 def lacking(session: Session, target: Target, store: Store) -> int:
     """How many short processes ``reference_ms`` would have to run first."""
-    return REFERENCE_COUNT - len(store.reference_times(_clock(session, target)))
+    return REFERENCE_COUNT - len(store.reference_times(clock(session, target)))
 
 
 def reference_ms(session: Session, target: Target, store: Store) -> float:
@@ -22,12 +22,12 @@ def reference_ms(session: Session, target: Target, store: Store) -> float:
     """
     missing = lacking(session, target, store)
     if missing > 0:
-        store.add_reference(_clock(session, target), measure.calibrate(session, target, missing))
-    found = store.reference_ms(_clock(session, target))
+        store.add_reference(clock(session, target), measure.calibrate(session, target, missing))
+    found = store.reference_ms(clock(session, target))
     if found is None:
         raise UnavailableError(f"target {target.name}: the store has lost the calibration times just added to it")
     return found
 
 
-def _clock(session: Session, target: Target) -> str:
+def clock(session: Session, target: Target) -> str:
     return clock_of(session.fingerprint(target), target, calibration_digest())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import select
 import subprocess
 import tempfile
 import threading
@@ -22,7 +21,7 @@ from typing import IO, Any
 from devices import protocol, transfer
 from devices.bundle import build_agent
 from devices.protocol import Lines, Record
-from devices.transports import Device
+from devices.transports import Device, readable
 from profiles.errors import UnavailableError
 from profiles.records import Target
 
@@ -179,7 +178,7 @@ class Session:
         while not self._records:
             left = None if patience is None else patience - time.monotonic()
             # What only prints is as silent as what says nothing.
-            if (left is not None and left <= 0) or not _readable(self._stdout, left):
+            if (left is not None and left <= 0) or not readable(self._stdout, left):
                 raise self._lost("no answer")
             data = os.read(self._stdout.fileno(), 1 << 20)
             if not data:
@@ -218,10 +217,3 @@ def _started(device: Device, name: str) -> tuple[IO[bytes], subprocess.Popen[byt
             raise UnavailableError(f"device {name}: {error}") from None
         undo.pop_all()
     return stderr, process
-
-
-def _readable(stream: IO[bytes], left_s: float | None) -> bool:
-    """Within ``left_s``; ``None``: however long it takes. ``select`` would refuse descriptors above 1023."""
-    poll = select.poll()
-    poll.register(stream, select.POLLIN)
-    return bool(poll.poll(None if left_s is None else 1000 * left_s))

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from nas.account import Account
-from nas.endings import discard_if_full
 from nas.folder import RunFolder
 from nas.jobs import Jobs, Key
 from nas.journal import Journal, Trial
@@ -44,9 +43,7 @@ def confirm(
     if not todo:
         return
     journal.notify("confirming", trials=[trial.index for trial in todo])
-    # Trainings with other seeds are for the test split alone.
-    scored = candidates.table is None and len(candidates.data.x_test) > 0
-    count = candidates.study.confirm.seeds if scored else 0
+    count = candidates.study.confirm.seeds if _has_test(candidates) else 0
     seeds = [candidates.study.seed + 1 + k for k in range(count)]
     reasons = _train_again(todo, seeds, folder, candidates, jobs, journal)
     journal.notify("measuring_front")
@@ -84,7 +81,7 @@ def _train_again(
             if outcome.reason is None or key.seed is None:  # without a seed: a training that the search gave up
                 continue
             place = folder.trial(key.trial).confirm(key.seed)
-            discard_if_full(folder, place / "job", outcome.reason)
+            folder.check_room(outcome.reason, place / "job")
             if outcome.transient and key not in again:
                 again.add(key)
                 shutil.rmtree(place / "job", ignore_errors=True)
@@ -122,10 +119,15 @@ def _measure_again(
     return values
 
 
+def _has_test(candidates: Candidates) -> bool:
+    """Trainings with other seeds, and the score of what ships, are for the test split alone."""
+    return candidates.table is None and len(candidates.data.x_test) > 0
+
+
 def _test(trial: Trial, seeds: Sequence[int], folder: RunFolder, candidates: Candidates) -> dict[str, float | None]:
     """Scores on the test split: of the file that ships, and the mean and sd over trainings with other seeds."""
     data = candidates.data
-    if not len(data.x_test) or candidates.table is not None:
+    if not _has_test(candidates):
         return {}
     place = folder.trial(trial.index)
     shipped = candidates.score(trial, place.retry(trial.attempt), place.trained, data.x_test, data.y_test, "test")

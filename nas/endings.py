@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from nas.account import Account
-from nas.folder import RunFolder
 from nas.journal import Journal, Trial
 from nas.plan import Plan
 from nas.proposals import Proposals, result_of
 from nas.steps import Candidates
 from nas.training.outcome import Outcome
-from profiles.errors import HwnasError, TrialError, UnavailableError
+from profiles.errors import HwnasError, TrialError
 
 
 class Endings:
@@ -47,11 +44,6 @@ class Endings:
         self._journal.append("failed", trial.index, step=step, reason=reason[:2000])
         self.tell(trial)
 
-    def check_room(self, trial: Trial, reason: str) -> None:
-        """Like ``fail``'s raising, of a training whose files are then removed."""
-        folder = self._plan.folder
-        discard_if_full(folder, folder.trial(trial.index).retry(trial.attempt), reason)
-
     def tell(self, trial: Trial) -> None:
         """Tell the generator what is known of a trial by now."""
         if trial.of_space:
@@ -62,14 +54,3 @@ class Endings:
         for name in self._plan.modelled:
             if name not in metrics:
                 raise TrialError(f"no {name}; there are: {', '.join(sorted(metrics))}")
-
-
-def discard_if_full(folder: RunFolder, job: Path, reason: str) -> None:
-    """Raises UnavailableError where a training failed for ``reason`` and a full disk is behind it; ``job``, its folder,
-    is then removed.
-    """
-    try:
-        folder.check_room(reason)
-    except UnavailableError:  # what is left of the job says only that; a resumed search trains it again
-        shutil.rmtree(job, ignore_errors=True)
-        raise

@@ -61,9 +61,15 @@ class RunFolder:
         """Of a candidate that is measured and not trained; see ``nas.scouting``."""
         return TrialFolder(self.path / "scouts" / digest[:16])
 
-    def check_room(self, reason: str) -> None:
-        """Raises UnavailableError where a step failed for ``reason`` and a full disk is behind it: its own, or none."""
+    def check_room(self, reason: str, job: Path | None = None) -> None:
+        """Raises UnavailableError where a step failed for ``reason`` and a full disk is behind it: its own, or none.
+
+        ``job``: the folder of a training, removed then: what is left of it says only that, and a resumed search trains
+        it again.
+        """
         if any(os.strerror(number) in reason for number in _FULL) or shutil.disk_usage(self.path).free < _LEAST_FREE:
+            if job is not None:
+                shutil.rmtree(job, ignore_errors=True)
             raise UnavailableError(f"{self.path}: no space left: {reason}")
 
 

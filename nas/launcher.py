@@ -41,7 +41,6 @@ _PLACE = {"kubernetes": "namespace", "aws_batch": "queue"}
 _OUTPUT_FOLDER = {LOCAL: "log_dir", "slurm": "job_dir"}
 _SESSION = "hwnas"
 _SETTLE_S = 5.0  # from a scheduler's word that a job has ended to believing that it left no result
-_ASK_S = 2.0  # a cluster is asked about a job at most this often
 # Pauses after a cancellation that a cluster did not take, some 20 minutes in all.
 _CANCEL_AGAIN_S = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 
@@ -178,11 +177,11 @@ class Launcher:
         return "ended" if known or self._for_s(handle) > _SETTLE_S else "running"
 
     def word(self, handle: str) -> Word | None:
-        """What the scheduler says, at most ``_ASK_S`` ago on a cluster; ``None`` where it does not answer."""
+        """What the scheduler says, at most ``slurm.ASK_S`` ago on a cluster; ``None`` where it does not answer."""
         if self.scheduler == "slurm":
             return self._slurm.word(_id_of(handle))
         when, word = self._asked.get(handle, (-math.inf, None))
-        if self.local or time.monotonic() - when > _ASK_S:
+        if self.local or time.monotonic() - when > slurm.ASK_S:
             word = self._ask(handle)
             self._asked[handle] = time.monotonic(), word
         return word

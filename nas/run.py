@@ -11,7 +11,6 @@ from typing import Any
 
 from devices.fleet import Fleet
 from devices.session import OnEvent
-from devices.transports.local import Device as Local
 from nas import checks, run_store
 from nas.account import Account
 from nas.baseline import check_file
@@ -140,8 +139,7 @@ def _measured_here(study: Study, fleet: Fleet) -> bool:
     """Whether this very machine is measured: another controller's work would not stand still for it, and on another
     machine that target would be another device.
     """
-    boards = [board for name in study.targets for board in fleet.boards(fleet.target(name).device)]
-    return any(isinstance(fleet.devices[board], Local) for board in boards)
+    return any(fleet.is_here(fleet.target(name).device) for name in study.targets)
 
 
 def _sayer(listener: Listener | None) -> Callable[[str], object] | None:

@@ -288,8 +288,7 @@ class Search:
                     self._jobs.stop(Key(trial=trial.index))
                     self._endings.tell(trial)
         ended = len(self._journal.trials) - len(self._journal.open)
-        looks = self._plan.study.search.global_stopping is not None and ended != self._looked_after
-        if self._stalled is None and looks:  # nothing else changes the answer, which takes two hypervolumes
+        if self._stalled is None and ended != self._looked_after:  # else the answer, two hypervolumes, is the same
             self._looked_after = ended
             self._stalled = stall(self._trials, self._plan.study.search, self._plan.objectives, self._plan.limits)
 
@@ -297,7 +296,8 @@ class Search:
         if outcome.reason is None:
             self._endings.complete(trial, outcome)
             return
-        self._endings.check_room(trial, outcome.reason)
+        folder = self._plan.folder
+        folder.check_room(outcome.reason, folder.trial(trial.index).retry(trial.attempt))
         if outcome.transient and trial.attempt + 1 < _TRAINING_ATTEMPTS:
             self._journal.append("retried", trial.index, attempt=trial.attempt + 1, reason=outcome.reason)
         else:

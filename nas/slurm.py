@@ -11,12 +11,12 @@ import math
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from nas.training.outcome import Word
 
 _ANSWER_S = 30.0
-_ASK_S = 2.0  # Slurm is asked about a job at most this often
+ASK_S = 2.0  # Slurm is asked about a job at most this often
 _LEAVE_S = 120.0  # a command that gave no answer is left alone for so long
 
 # State -> why it ended and whether trying again can help. All others are states of a job that has not ended yet.
@@ -49,10 +49,10 @@ class Slurm:
             self._asked.setdefault(job_id, (-math.inf, None))
 
     def word(self, job_id: str) -> Word | None:
-        """What Slurm says, at most ``_ASK_S`` ago; ``None`` where it does not answer now."""
+        """What Slurm says, at most ``ASK_S`` ago; ``None`` where it does not answer now."""
         with self._lock:
             when, _ = self._asked.get(job_id, (-math.inf, None))
-            if time.monotonic() - when > _ASK_S:
+            if time.monotonic() - when > ASK_S:
                 under_way = [job for job, (_, word) in self._asked.items() if word is None or word.running]
                 answers = self._ask(sorted({job_id, *under_way}))
                 now = time.monotonic()
@@ -111,7 +111,7 @@ def _word(states: Sequence[str]) -> Word:
     return Word(running=False, reason=reason, transient=transient)
 
 
-def _option(jobs: Iterable[str]) -> str:
+def _option(jobs: Sequence[str]) -> str:
     return f"--jobs={','.join(jobs)}"
 
 

@@ -65,7 +65,7 @@ def jobs_of(launcher: Launcher) -> Jobs:
 def test_one_question_is_about_all_jobs_that_run(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.slurm._ASK_S", 600.0)
+    monkeypatch.setattr("nas.slurm.ASK_S", 600.0)
     (tmp_path / "candidate.json").write_text("{}")
     jobs = jobs_of(Launcher("slurm"))
     for trial in range(5):
@@ -76,7 +76,7 @@ def test_one_question_is_about_all_jobs_that_run(
     (call,) = cluster.calls("sacct")
     assert "--jobs=1,2,3,4,5" in call and "--format=JobID,State" in call and not cluster.calls("squeue")
 
-    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
+    monkeypatch.setattr("nas.slurm.ASK_S", -1.0)
     monkeypatch.setattr("nas.launcher._SETTLE_S", -1.0)
     cluster.has_all("NODE_FAIL")
     assert [(key.trial, outcome.transient) for key, outcome in jobs.ended()] == [(trial, True) for trial in range(5)]
@@ -88,7 +88,7 @@ def test_one_question_is_about_all_jobs_that_run(
 
 def test_a_command_that_hangs_is_left_alone_for_a_while(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.slurm._ANSWER_S", 3.0)
-    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
+    monkeypatch.setattr("nas.slurm.ASK_S", -1.0)
     cluster.does("sacct", "exec sleep 600")
     cluster.does("squeue", "echo '7|RUNNING'")
     slurm = Slurm()

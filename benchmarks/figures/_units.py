@@ -36,8 +36,7 @@ class Units:
         self._path = path
         self._end = None if minutes is None else time.monotonic() + 60 * minutes
         self.version = _version(sources)
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.results = [one for line in lines if (one := json.loads(line))["version"] == self.version]
+        self.results = [one for one in lines_of(path) if one["version"] == self.version]
 
     def of(self, kind: str) -> list[Result]:
         return [one for one in self.results if one["kind"] == kind]
@@ -68,6 +67,11 @@ class Units:
             file.flush()
             os.fsync(file.fileno())
         self.results.append(result)
+
+
+def lines_of(path: Path) -> list[Result]:
+    """Of a file of JSON lines; [] where there is none."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _version(sources: Iterable[Path]) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import _deep
+from benchmarks.figures._units import lines_of
 from benchmarks.peers import METHODS, SLOW
 from nas.generators import Objective
 from nas.pareto import hypervolume
@@ -65,7 +66,7 @@ def take(minutes: float | None = None) -> list[str]:
         with _LINES.open("a") as lines:
             lines.write(json.dumps(line) + "\n")
         print(f"{method}, seed {seed}: {len(line['found'])} in {line['seconds']:.0f} s", file=sys.stderr)
-    return _page(_taken())
+    return _page(lines_of(_LINES))
 
 
 def run(method: str, seed: int) -> dict[str, Any]:
@@ -87,14 +88,10 @@ def run(method: str, seed: int) -> dict[str, Any]:
 
 def _missing() -> Iterator[tuple[str, int]]:
     """Seed by seed, so that a part of the work already compares all methods."""
-    there = {(line["method"], line["seed"]) for line in _taken()}
+    there = {(line["method"], line["seed"]) for line in lines_of(_LINES)}
     seeds = {method: SLOW_SEEDS if method in SLOW else SEEDS for method in _COMPARED}
     wanted = ((method, seed) for seed in range(SEEDS) for method in _COMPARED if seed < seeds[method])
     return (one for one in wanted if one not in there)
-
-
-def _taken() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _LINES.read_text().splitlines()] if _LINES.exists() else []
 
 
 def _page(taken: list[dict[str, Any]]) -> list[str]:

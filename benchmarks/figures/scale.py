@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.figures import _null
 from benchmarks.figures._server import Server, postgres
+from benchmarks.figures._units import lines_of
 from devices.fleet import load_fleet
 from nas.results import read_results
 from nas.study_file import load_study
@@ -92,7 +93,7 @@ def _search(until: float | None) -> list[dict[str, float]]:
         run_study(study, out=RUN / "run", fleet=load_fleet(RUN / "fleet.toml"), resume=True, listener=hear)
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
-    return [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    return lines_of(kept)
 
 
 def _two(server: Server) -> list[str]:

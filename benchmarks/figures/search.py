@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.exact import DESIGN, NAMES, problem
+from benchmarks.figures._units import lines_of
 from benchmarks.peers import METHODS, SLOW
 from profiles.errors import HwnasError
 
@@ -43,7 +44,7 @@ def take() -> list[str]:
         with _LINES.open("a") as lines:
             lines.write(json.dumps(line) + "\n")
         print(f"{method}, {name}, seed {seed}: {line['curve'][-1]:.3f}, {line['step_s']:.2f} s a step", file=sys.stderr)
-    taken = _taken()
+    taken = lines_of(_LINES)
     _draw(taken)
     return [
         "# Search quality on exact tables",
@@ -89,7 +90,7 @@ def run(method: str, name: str, seed: int) -> dict[str, Any]:
 
 def _wanted() -> Iterator[tuple[str, str, int]]:
     """Seed by seed, so that a part of the work already compares all methods."""
-    there = {(line["method"], line["problem"], line["seed"]) for line in _taken()}
+    there = {(line["method"], line["problem"], line["seed"]) for line in lines_of(_LINES)}
     methods = os.environ.get("HWNAS_BENCH_METHODS")
     seeds = int(os.environ.get("HWNAS_BENCH_SEEDS", SEEDS))
     for seed in range(seeds):
@@ -100,12 +101,6 @@ def _wanted() -> Iterator[tuple[str, str, int]]:
             for name in SLOW_PROBLEMS if slow else NAMES:
                 if (method, name, seed) not in there:
                     yield method, name, seed
-
-
-def _taken() -> list[dict[str, Any]]:
-    if not _LINES.exists():
-        return []
-    return [json.loads(line) for line in _LINES.read_text().splitlines()]
 
 
 def _table(taken: list[dict[str, Any]]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.exact import Problem, problem
+from benchmarks.figures._units import lines_of
 from benchmarks.peers import METHODS, Optimiser
 from nas.generate import AskTell
 
@@ -39,7 +40,7 @@ Curves = Mapping[tuple[str, int], list[float]]  # by problem and seed
 def take(minutes: float | None = None) -> list[str]:
     """``minutes``: no further search is begun after that."""
     begun = time.monotonic()
-    taken = {(line["problem"], line["seed"]): line["curve"] for line in _read(_LINES)}
+    taken = {(line["problem"], line["seed"]): line["curve"] for line in lines_of(_LINES)}
     for seed in range(SEEDS):
         for name in PAIRS:
             if (name, seed) in taken or (minutes is not None and time.monotonic() - begun > 60 * minutes):
@@ -50,7 +51,7 @@ def take(minutes: float | None = None) -> list[str]:
             print(f"{name}, seed {seed}: {curve}", file=sys.stderr)
     without = {
         (line["problem"], line["seed"]): line["curve"]
-        for line in _read(_DOCS / "results-search.jsonl")
+        for line in lines_of(_DOCS / "results-search.jsonl")
         if line["method"] == "hwnas"
     }
     return [
@@ -108,7 +109,3 @@ def _row(name: str, without: Curves, taken: Curves) -> str:
         for curves in (without, taken)
     ]
     return f"| {name} | {PAIRS[name]} | {', '.join(map(str, seeds)) or '-'} | {' | '.join(cells)} |"
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

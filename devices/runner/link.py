@@ -117,7 +117,7 @@ class Link:
         """Runner and library on the device, brought there where they are missing; what is old makes room."""
         bin_folder, places = f"{self.folder}/bin", []
         for given, name in ((self._setting.runner, "hwnas-runner"), (self._setting.library, "libonnxruntime.so")):
-            path = Path(given).expanduser()
+            path = Path(given)
             if not path.is_file():
                 raise UnavailableError(f"{given}: there is no such file; how to make it: docs/fleet.md")
             places.append((path, f"{bin_folder}/{sha256(path)[:16]}-{name}"))

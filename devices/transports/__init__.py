@@ -6,10 +6,11 @@ hold beside ``transport``, with what is below.
 
 from __future__ import annotations
 
+import select
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import IO, ClassVar, Protocol
 
 
 class Device(Protocol):
@@ -38,6 +39,13 @@ def piped(command: Sequence[str], stderr: int, environment: Mapping[str, str] | 
         start_new_session=True,
         env=environment,
     )
+
+
+def readable(stream: IO[bytes], left_s: float | None) -> bool:
+    """Within ``left_s``; ``None``: however long it takes. ``select`` would refuse descriptors above 1023."""
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    return bool(poll.poll(None if left_s is None else 1000 * left_s))
 
 
 def last_line(text: str) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import select
 import shlex
 import subprocess
 import time
@@ -27,7 +26,7 @@ import pydantic
 
 import devices
 from devices import protocol
-from devices.transports import last_line, piped
+from devices.transports import last_line, piped, readable
 from profiles.errors import UnavailableError
 
 OPTIONS = (
@@ -112,8 +111,7 @@ class Device(pydantic.BaseModel):
         """ "have" or "need". Raises UnavailableError with the reason why there is neither."""
         end, line = time.monotonic() + _BOOT_S, b""
         while process.stdout:
-            ready, _, _ = select.select([process.stdout], [], [], max(0.0, end - time.monotonic()))
-            if not ready:
+            if not readable(process.stdout, max(0.0, end - time.monotonic())):
                 raise UnavailableError(f"no answer within {_BOOT_S:g} s")
             byte = process.stdout.read(1)  # one at a time: what follows the line is the agent's
             if not byte:
