@@ -2,23 +2,27 @@
 
 The file that the target ran is copied to ``hwnas-kept/<digest>/`` beside the store, so that it can be measured beside
 its successors for years; which file in which environment counts is an event of the suite in the store, the last one of
-a model and target. Nothing is ever overwritten or removed.
+a model and target. Nothing that is whole is ever overwritten or removed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from devices import onnxfile
+from devices.convert import own_precision
 from devices.measure import Job
+from profiles import files
+from profiles.database import file_of
 from profiles.errors import InputError, UnavailableError
 from profiles.records import Target
 from profiles.store import Event, Store
@@ -52,8 +56,9 @@ class Kept:
         with contextlib.suppress(InputError, OSError):
             if onnxfile.digest(self.file) == self.digest:
                 name = f"{self.model} (baseline)"
+                precision = job.precision if self.origin else own_precision(self.file)
                 kept = dataclasses.replace(job, name=name, model=self.file, reference=None, program=None)
-                return dataclasses.replace(kept, reference_model=self.origin)
+                return dataclasses.replace(kept, reference_model=self.origin, precision=precision)
         again = "bring it back, or choose another baseline: hwnas baseline set SUITE"
         raise UnavailableError(f"{self.file}: the kept file is missing or damaged; {again}")
 
@@ -117,8 +122,8 @@ class Baselines:
 
 def folder_of(store: str | Path, fleet: Path | None) -> Path:
     """Beside the store where that is a file, else beside the fleet file, else in the working directory."""
-    beside = store.parent if isinstance(store, Path) else fleet.parent if fleet else Path()
-    return beside / FOLDER
+    file = store if isinstance(store, Path) else file_of(store)
+    return (file.parent if file else fleet.parent if fleet else Path()) / FOLDER
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -166,7 +171,7 @@ def _copy(model: Path, folder: Path) -> str:
     """The model's digest, once it and the files that hold its weights are there; whole or not at all."""
     digest = onnxfile.digest(model)
     place = _place(folder, digest, model.suffix)
-    if place.exists():
+    if _whole(place, digest):
         return digest
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
@@ -176,12 +181,35 @@ def _copy(model: Path, folder: Path) -> str:
             beside = scratch / weights.relative_to(model.resolve().parent)
             beside.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(weights, beside)
+        for copied in (*scratch.rglob("*"), scratch):  # durable before the event that names them
+            files.sync(copied)
         os.chmod(scratch, 0o755)
-        try:
-            scratch.rename(place.parent)
-        except OSError:
-            if not place.exists():  # else another run was faster: its files are the same
-                raise
+        with _alone(folder):
+            if not _whole(place, digest):  # else another run was faster: its files are the same
+                with contextlib.suppress(FileNotFoundError):  # a damaged one makes way
+                    place.parent.rename(damaged := scratch.with_name(f"{scratch.name}-damaged"))
+                    shutil.rmtree(damaged, ignore_errors=True)
+                scratch.rename(place.parent)
+        files.sync(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return digest
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time, where the file system has locks."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _whole(place: Path, digest: str) -> bool:
+    try:
+        return onnxfile.digest(place) == digest
+    except (InputError, OSError):
+        return False

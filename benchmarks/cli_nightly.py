@@ -27,7 +27,10 @@ def nightly(
     fleet: Fleet = None,
     baseline_python: Python = None,
     max_undecided: Annotated[
-        str, typer.Option(metavar="SHARE", help="Exit code 3 where more judgements than this are missing or undecided.")
+        str,
+        typer.Option(
+            metavar="SHARE", help="Exit code 3 where more pairs than this have something missing or undecided."
+        ),
     ] = "20%",
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a summary for a pull request.")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML for a CI server.")] = None,

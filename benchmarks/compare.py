@@ -78,7 +78,7 @@ def run(
                     work.sweep(target, variants)
         except HwnasError as error:
             work.errors.append(error)
-    if len(work.sides) > 1:  # a base alone is compared with nothing
+    if len(work.sides) > 1:  # one alone is compared with nothing
         with reader_may_go():  # the files are for others
             _show(work, output)
         _write(work, output)
@@ -130,19 +130,23 @@ class Work:
         return sweeps.curves(self.profiles) if self.points else []
 
     def compare(self, targets: Sequence[Target]) -> None:
-        """All models on all targets against the first model on the first target; nothing where that one fails."""
+        """All models on all targets against the first model on the first target. Where that one fails, other models are
+        not measured, and other targets without a comparison.
+        """
         against: tuple[Job, Profile] | None = None
         for target in targets:
             for job, profile in zip(self._here.jobs, self._profiles(target), strict=True):
+                is_base = target is targets[0] and job is self._here.jobs[0]
                 if isinstance(profile, HwnasError):
                     self.errors.append(profile)
-                    if against is None:
+                    if is_base and len(self._here.jobs) > 1:
                         return
-                elif against is None:
+                elif is_base:
                     against = job, profile
                     self.sides.append(Side(profile=profile, is_base=True))
                 else:
-                    self.sides.append(Side(profile=profile, comparison=self._against(*against, job, profile)))
+                    found = self._against(*against, job, profile) if against else None
+                    self.sides.append(Side(profile=profile, comparison=found))
 
     def sweep(self, target: Target, variants: Sequence[Target]) -> None:
         """What is measured already is not measured again."""
@@ -218,16 +222,17 @@ def _notes(sides: Sequence[Side]) -> list[str]:
     found = [side.comparison for side in sides if side.comparison]
     if not found:
         return []
-    rate, floor = found[0].verdict.false_alarm_rate, found[0].verdict.floor
+    rates = [one.verdict.false_alarm_rate for one in found if one.verdict.false_alarm_rate]
     notes = [
         "latency: with half its 95 % interval; speed-up: base / other, above 1 is faster;"
-        f" up to {100 * floor:g} % counts as the same;"
-        f" at most {100 * rate:g} % of verdicts are false alarms"
+        f" up to {100 * found[0].verdict.floor:g} % counts as the same"
+        + (f"; at most {100 * max(rates):g} % of verdicts of one device are false alarms" if rates else "")
     ]
     for one in found:
         who = f"{one.other} on {label(one.target)}"
         if one.method == apart.METHOD:
-            about = f"{who}: from two profiles, since {label(one.base_target or one.target)} is of another device"
+            about = f"{who}: from two profiles, since {label(one.base_target or one.target)} is of another device:"
+            about += " how two moments of them differ is not in the interval"
         else:
             about = f"{who}: {one.stopped} after {one.verdict.processes} processes"
         if one.verdict.verdict == "undecided":

@@ -97,7 +97,7 @@ def _bars(sides: Sequence[Side]) -> list[Figure]:
     wanted: list[tuple[str, str, str, Callable[[Side], tuple[float, float, float] | None]]] = [
         ("Latency", "ms", "Shorter is faster. Lines: 95 % intervals.", latency),
         ("Speed-up", "times as fast as the base", "Longer is faster. Lines: 99 % intervals.", speed_up),
-        ("Energy per inference", "mJ", "Idle removed. Lines: 95 % intervals.", energy),
+        ("Energy per inference", "mJ", "Idle removed. Lines: 1.96 standard errors to each side.", energy),
         ("Peak memory", "MB", "Above that of a process with an empty model; taken once.", memory),
     ]
     found = []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tables import table
-from devices import advice, measure
+from devices import advice, measure, metering
 from devices.fleet import Fleet, load_fleet
 from devices.session import Session, connect
 from profiles.errors import HwnasError, InputError
@@ -67,18 +67,23 @@ def check(names: Sequence[str], path: Path | None, *, as_json: bool) -> None:
 def _check(fleet: Fleet, name: str) -> dict[str, Any]:
     """Everything that can be learned of one device; ``error``: why no more was."""
     found: dict[str, Any] = {"device": name, "error": None, "fingerprint": None, "providers": [], "noise": None}
-    found |= {"health": None, "problems": []}
+    found |= {"health": None, "meter": None, "problems": []}
     print(f"{name}: asking", file=sys.stderr)
     try:
         with connect(fleet.devices[name], name, lambda kind, data: _tell(name, kind, data)) as session:
-            before = time.time()
+            begin_s = session.clock_s()  # still while another measurement has the device
             found["health"] = session.request("health")["health"]
-            skew_s = found["health"]["time_s"] - (before + time.time()) / 2
+            skew_s = found["health"]["time_s"] - (time.time() - (session.clock_s() - begin_s) / 2)
             try:
                 found |= _try_out(session, name)
             except HwnasError as error:
                 found["error"] = str(error)
             problems = advice.problems(found["health"], noise=found["noise"], skew_s=skew_s)
+            if setting := fleet.meters.get(name):
+                try:
+                    found["meter"] = metering.probe(session, setting)["meter"]
+                except HwnasError as error:
+                    problems.append((str(error), f"meter of device {name} in the fleet file: docs/energy.md"))
             found["problems"] = [{"problem": what, "mend": how} for what, how in problems]
     except HwnasError as error:
         found["error"] = str(error)
@@ -116,6 +121,7 @@ def _show(found: dict[str, Any]) -> None:
             "governor": ", ".join(health["governors"]),
             "temperature": None if health["temperature_c"] is None else f"{health['temperature_c']:.0f} C",
             "clock": f"steps of {health['clock_step_ns']} ns",
+            "meter": found["meter"],
             "noise": None if found["noise"] is None else f"{found['noise']:.2%} from run to run",
         }
         for key, text in lines.items():

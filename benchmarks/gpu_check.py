@@ -7,6 +7,7 @@ Without a GPU: exit 3. An engine that is missing here, or that fails, has its re
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def check(out: Path = OUT) -> None:
         raise UnavailableError("this needs an NVIDIA GPU and its driver; there is no /dev/nvidia0 here")
     fleet = load_fleet()
     with connect(fleet.device(LOCAL), LOCAL) as session:
-        found = list(take(session, MODELS, targets(), Plan()))
+        found = list(take(session, MODELS, targets(), Plan(meter={"name": "nvml"})))
         device = session.fingerprint(targets()[0])
     measured = [profile for _, _, profile in found if isinstance(profile, Profile) and profile.provider != "cpu"]
     if not measured:
@@ -71,10 +72,13 @@ def check(out: Path = OUT) -> None:
     text = [
         "# GPU engines on two reference models",
         "",
-        "`make gpu-check`: batch 1, transfers left out, one caller.",
+        "`make gpu-check`: batch 1, transfers left out, one caller. Power and energy, by NVML, of what runs on the GPU",
+        "in fp32: a minute and more for each.",
         "",
     ]
     text += [_line(HEADS), _line(["---"] * len(HEADS)), *(_line(_row(*each)) for each in found), ""]
+    unmetered = dict.fromkeys(one.missing.get("energy_mj") for one in measured if one.target.precision == "fp32")
+    text += [*(f"- energy not measured: {reason}" for reason in unmetered if reason), ""]
     told = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     text += [f"Taken {utc_now()[:16]} UTC on {device['cpu']}: {told}."]
     write_text(out, "\n".join(text) + "\n")
@@ -83,13 +87,16 @@ def check(out: Path = OUT) -> None:
 def take(
     session: Session, names: Sequence[str], wanted: Sequence[Target], plan: Plan
 ) -> Iterator[tuple[str, Target, Profile | HwnasError]]:
-    """One profile a model and target, or why there is none; told on stderr on the way."""
+    """One profile a model and target, or why there is none; told on stderr on the way. The plan's meter is for what
+    runs in fp32 on a GPU."""
     for name in names:
         job = models.job(name)
         for target in wanted:
             print(f"{name} on {target.name}", file=sys.stderr, flush=True)
+            metered = target.precision == "fp32" and target.provider != "cpu"
+            here = plan if metered else dataclasses.replace(plan, meter=None)
             try:
-                profile = measure.profile(session, prepare(session, job, target), target, plan=plan)
+                profile = measure.profile(session, prepare(session, job, target), target, plan=here)
                 yield name, target, profile
             except HwnasError as error:
                 if session.closed:

@@ -104,7 +104,8 @@ def counted(judgements: Iterable[Judgement]) -> list[Judgement]:
 
 
 def exit_code(judgements: Sequence[Judgement], max_undecided: float) -> tuple[int, list[str]]:
-    """1 for an alarm; else 3 where a model, a target or a larger share than ``max_undecided`` has no judgement; else 0.
+    """1 for an alarm; else 3 where nothing of a model or a target could be judged, or where more than ``max_undecided``
+    of the pairs of the two have something missing or undecided; else 0.
 
     With the reasons for a 3, also where there is an alarm.
     """
@@ -112,12 +113,13 @@ def exit_code(judgements: Sequence[Judgement], max_undecided: float) -> tuple[in
     reasons = []
     for what, names in (("model", [one.model for one in found]), ("target", [one.target for one in found])):
         for name in dict.fromkeys(names):
-            if not any(one.judged for one, its in zip(found, names, strict=True) if its == name):
+            if all(one.verdict == "unjudged" for one, its in zip(found, names, strict=True) if its == name):
                 reasons.append(f"{what} {name} got no judgement")
-    open_ = sum(not one.judged for one in found)
-    if found and open_ / len(found) > max_undecided:
+    pairs = {(one.model, one.target) for one in found}
+    open_ = {(one.model, one.target) for one in found if not one.judged}
+    if len(open_) > max_undecided * len(pairs):
         allowed = f"more than {100 * max_undecided:g} %"
-        reasons.append(f"{open_} of {len(found)} judgements are missing or undecided, {allowed}")
+        reasons.append(f"{len(open_)} of {len(pairs)} pairs have a judgement missing or undecided, {allowed}")
     return (1 if any(one.alarm for one in judgements) else 3 if reasons else 0), reasons
 
 

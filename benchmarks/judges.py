@@ -149,7 +149,7 @@ def accuracy(work: Work) -> Answered:
         inputs, outputs = Path(folder) / "inputs.npy", Path(folder) / "outputs.npy"
         np.save(inputs, valid.x_val, allow_pickle=False)
         for job, target in work.arms:
-            measure.compute_outputs(work.session, job.model, _aim(job, target), inputs, outputs)
+            measure.compute_outputs(work.session, job.model, measure.aim(target, job), inputs, outputs)
             shares.append(score(valid.task, np.load(outputs, allow_pickle=False), valid.y_val)["accuracy"])
     base, other = shares
     return _exact(work.one, base, other, worse=base - other), None
@@ -179,7 +179,7 @@ def _in_turns(
 
 def _request(work: Work, job: Job, target: Target, seed: int) -> dict[str, Any]:
     return {
-        "target": dataclasses.asdict(_aim(job, target)),
+        "target": dataclasses.asdict(measure.aim(target, job)),
         "model": work.session.put(job.model, onnxfile.external_files(job.model)),
         "seed": seed,
         **measure.feeding(work.session, job),
@@ -210,7 +210,3 @@ def _exact(one: Judgement, base: float, other: float, *, worse: float) -> Judgem
     edge = (one.floor or 0.0) + _EDGE
     answer: Answer = "regressed" if worse > edge else "improved" if worse < -edge else "same"
     return dataclasses.replace(one, verdict=answer, base=base, other=other, ratio=other / base if base else None)
-
-
-def _aim(job: Job, target: Target) -> Target:
-    return target if job.precision is None else dataclasses.replace(target, precision=job.precision)

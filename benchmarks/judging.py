@@ -3,7 +3,8 @@
 A file that has not changed in an environment that has not changed is the same by identity: nothing is compared. Where
 the file is the same and the environment is another one, or the target's settings are, the two files would meet in the
 new one and come out equal whatever it does; that is not a pass, so it is not judged, unless the old environment is
-there to measure in (``--baseline-python``), with the versions that the baseline was kept with.
+there to measure in (``--baseline-python``), with the versions that the baseline was kept with. Where both the file and
+the environment are others, tonight's file can be found to be worse than the baseline's beside it, but not the same.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ class Ready:
         return self.same_file and not self.changed
 
     @property
-    def blind(self) -> bool:
-        """The same file twice in an environment that is not the baseline's: their ratio would say nothing."""
-        return self.same_file and bool(self.changed) and self.alike
+    def elsewhere(self) -> bool:
+        """Both files run in one environment that is not the baseline's: what it does to both is not in their ratio."""
+        return bool(self.changed) and self.alike
 
     @property
     def arms(self) -> judges.Arms:
@@ -142,17 +143,22 @@ def judge(
         return dataclasses.replace(one, verdict="unjudged", reason=reason), None
     if here.identical:
         return dataclasses.replace(one, verdict="same", reason="the same file in the same environment"), None
-    if here.blind and metric != SIZE:
-        how = "--baseline-python measures in one like it, hwnas baseline set accepts the new one"
-        reason = f"the environment is not the baseline's ({', '.join(here.changed)}): {how}"
+    how = "--baseline-python measures in one like it, hwnas baseline set accepts the new one"
+    reason = f"the environment is not the baseline's ({', '.join(here.changed)}): {how}"
+    if here.elsewhere and here.same_file and metric != SIZE:
         return dataclasses.replace(one, verdict="unjudged", reason=reason), None
     work = judges.Work(session=session, one=one, arms=here.arms, effort=effort, run=pair.entry.run)
     try:
-        return judges.JUDGES[metric](work)
+        found, comparison = judges.JUDGES[metric](work)
     except HwnasError as error:
         if session.closed:
             raise
         return dataclasses.replace(one, verdict="unjudged", reason=str(error)), None
+    if here.elsewhere and metric != SIZE and found.verdict in ("same", "improved"):
+        found = dataclasses.replace(
+            found, verdict="unjudged", reason=f"{found.verdict} as the baseline's file; {reason}"
+        )
+    return found, comparison
 
 
 def _elsewhere(session: Session, here: Ready, effort: Effort) -> str:

@@ -53,6 +53,9 @@ class Setting:
         store: str | None,
     ) -> Setting:
         found = load_fleet(fleet)
+        sizes, batch = models.without_batch(models.parse_shapes(shapes or []))
+        if overrides.get("batch") is None:
+            overrides = {**overrides, "batch": batch}
         names: list[str] = []
         for name in targets or [LOCAL]:
             names += found.named if name == ALL and ALL not in found.targets else [name]
@@ -60,7 +63,7 @@ class Setting:
             given=given,
             targets=[found.target(name, overrides) for name in dict.fromkeys(names)],
             fleet=found,
-            shapes=models.parse_shapes(shapes or []),
+            shapes=sizes,
             inputs=inputs,
             store=store_of(store, fleet),
         )

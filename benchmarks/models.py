@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from devices.convert import own_precision
 from devices.measure import Job, write_reference
 from nas import models as reference
 from profiles import registry
-from profiles.errors import InputError
+from profiles.errors import InputError, TrialError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -28,11 +30,12 @@ def jobs(models: Sequence[str], *, shapes: Shapes, inputs: Path | None, folder: 
     found = []
     for number, (model, name) in enumerate(zip(models, _names(models), strict=True)):
         if ":" in model and not Path(model).is_file():
-            found.append(_exported(model, shapes, folder / str(number)))
+            found.append(_exported(model, shapes, inputs, folder / str(number)))
         elif model in reference.names() and not Path(model).is_file():
             found.append(dataclasses.replace(reference.job(model), shapes=shapes, inputs=inputs))
         else:
-            found.append(Job(model=Path(model), name=name, shapes=shapes, inputs=inputs))
+            precision = own_precision(Path(model))
+            found.append(Job(model=Path(model), name=name, shapes=shapes, inputs=inputs, precision=precision))
     return found
 
 
@@ -47,8 +50,19 @@ def parse_shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _exported(model: str, shapes: Shapes, folder: Path) -> Job:
-    """Traced to ONNX with its own weights, whose outputs in torch are then what parity is judged by."""
+def without_batch(shapes: Shapes) -> tuple[Shapes, int | None]:
+    """The shapes of one sample, and how many were given at once where they agree; else as they are, and ``None``.
+
+    So that 8x3x224x224 is a batch of 8 in every record, and what --batch and --sweep may change.
+    """
+    firsts = {shape[0] for shape in shapes.values() if len(shape) > 1}
+    if len(firsts) != 1 or firsts == {1}:
+        return shapes, None
+    return {name: (1, *shape[1:]) if len(shape) > 1 else shape for name, shape in shapes.items()}, firsts.pop()
+
+
+def _exported(model: str, shapes: Shapes, inputs: Path | None, folder: Path) -> Job:
+    """For engines of both kinds, with its own weights, whose outputs in torch are then what parity is judged by."""
     if len(shapes) != 1:
         raise InputError(f"{model}: give the shape of its one input, batch first: --shape input=1x3x224x224")
     ((_, shape),) = shapes.items()
@@ -62,17 +76,21 @@ def _exported(model: str, shapes: Shapes, folder: Path) -> Job:
     from nas import export
 
     try:
-        module: Any = build()
+        module: Any = reference.seeded(build)  # without weights of its own it is the same network in each call
     except (Exception, SystemExit) as error:  # of the user's: anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{model}: calling it failed: {reason}") from error
     if not hasattr(module, "state_dict"):
         raise InputError(f"{model}: gave {type(module).__name__}; accepted: an nn.Module")
-    path, reference = folder / "model.onnx", folder / "reference.npz"
+    path, program, right = folder / "model.onnx", folder / "model.pt2", folder / "reference.npz"
     export.export_onnx(module, path, input_shape=shape[1:])
+    with contextlib.suppress(TrialError):  # what torch cannot export is an ONNX file alone
+        export.export_program(module, program, input_shape=shape[1:])
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    write_reference(reference, {export.INPUT: x}, {export.OUTPUT: export.reference_output(module, x)})
-    return Job(model=path, name=model, reference=reference, shapes={export.INPUT: shape})
+    write_reference(right, {export.INPUT: x}, {export.OUTPUT: export.reference_output(module, x)})
+    shapes = {export.INPUT: shape}
+    found = program if program.is_file() else None
+    return Job(model=path, program=found, name=model, reference=right, shapes=shapes, inputs=inputs)
 
 
 def _names(models: Sequence[str]) -> list[str]:

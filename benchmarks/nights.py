@@ -26,6 +26,7 @@ from typing import Any
 
 from benchmarks.judgements import Judgement, Key, Stage
 from profiles.clock import utc_now
+from profiles.errors import UnavailableError
 from profiles.store import Event, Store
 
 _LONGEST = timedelta(hours=20)  # a night that was killed is not gone on with by the next one of cron
@@ -183,4 +184,7 @@ def _hold(path: Path, flags: int) -> int | None:
     except BlockingIOError:
         os.close(handle)
         return None
+    except OSError as error:
+        os.close(handle)
+        raise UnavailableError(f"{path}: its file system has no locks (flock): {error.strerror}") from None
     return handle

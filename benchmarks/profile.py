@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import profile_fleet
 from benchmarks import sweeps as sweeps_
@@ -101,7 +102,8 @@ def measured(here: Bench, target: Target, plan: Plan, extra: Extra) -> list[Prof
     jobs = [one for one in usable if isinstance(one, Job)]
     if not jobs:
         return [one for one in usable if isinstance(one, HwnasError)]
-    reference_ms = here.reference_ms(target)
+    # Back to back, as the reference was taken, the calibration model is faster than in a paced block.
+    reference_ms = None if plan.interval_ms else here.reference_ms(target)
     harness_us = extras.harness_us(session, target)
     plan = dataclasses.replace(plan, meter=here.meter(target))
     results = profile_all(session, jobs, target, reference_ms=reference_ms, plan=plan, on_event=here.progress.hear)
@@ -125,20 +127,33 @@ def _finished(
 
 
 def _with_extras(session: Session, job: Job, profile: Profile, extra: Extra, hear: OnEvent) -> Profile:
+    """What cannot be measured leaves the other figures as they are, and its reason in ``missing``."""
     target = profile.target
+
+    def taken(field: str, what: str, take: Callable[[], Any]) -> None:
+        nonlocal profile
+        hear("pass", {"model": job.name, "pass": what, "number": 0, "of": 1})
+        try:
+            profile = dataclasses.replace(profile, **{field: take()})
+        except InputError:
+            raise
+        except HwnasError as error:
+            if session.closed:
+                raise
+            profile = dataclasses.replace(profile, missing={**profile.missing, field: str(error)})
+
     if extra.operators:
-        hear("pass", {"model": job.name, "pass": "operators", "number": 0, "of": 1})
-        profile = dataclasses.replace(profile, operators=extras.operators(session, job, target))
+        taken("operators", "operators", lambda: extras.operators(session, job, target))
     profile = dataclasses.replace(profile, **extras.fallback_time(profile))
     if extra.callers:
-        hear("pass", {"model": job.name, "pass": f"{extra.callers} callers", "number": 0, "of": 1})
-        profile = dataclasses.replace(profile, concurrent=extras.concurrent(session, job, target, extra.callers))
+        callers = extra.callers
+        taken("concurrent", f"{callers} callers", lambda: extras.concurrent(session, job, target, callers))
     if extra.sustain_s:
-        what = f"a steady load for {extra.sustain_s:g} s"
-        hear("pass", {"model": job.name, "pass": what, "number": 0, "of": 1})
-        sustained = extras.sustained(session, job, target, extra.sustain_s)
-        flags = ("throttled",) if sustained["throttled_windows"] and "throttled" not in profile.flags else ()
-        profile = dataclasses.replace(profile, sustained=sustained, flags=profile.flags + flags)
+        steady_s = extra.sustain_s
+        what = f"a steady load for {steady_s:g} s"
+        taken("sustained", what, lambda: extras.sustained(session, job, target, steady_s))
+        if profile.sustained and profile.sustained["throttled_windows"] and "throttled" not in profile.flags:
+            profile = dataclasses.replace(profile, flags=(*profile.flags, "throttled"))
     return profile
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.live import live
 from benchmarks.measuring import label
+from benchmarks.side_by_side import half_width
 from benchmarks.tables import duration
 from devices import everywhere, extras
 from devices.artifact import prepare
@@ -169,5 +170,4 @@ def _where(key: Key, board: str) -> str:
 
 
 def _result(profile: Profile) -> str:
-    share = profile.latency_ms_sem / profile.latency_ms_calibrated
-    return f"{profile.latency_ms_calibrated:.4g} ms ± {share:.1%}"
+    return f"{profile.latency_ms_calibrated:.4g} ms ± {half_width(profile):.1%}"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.measuring import label
-from benchmarks.side_by_side import Side, slower_when_narrower
+from benchmarks.side_by_side import Side, half_width, slower_when_narrower
 from benchmarks.sweeps import Curve, told
 from benchmarks.tables import duration, figure, table
 from profiles.records import Profile
@@ -42,7 +42,7 @@ def _one(one: Profile) -> None:
     low, high = one.latency_ms_ci95 or (None, None)
     raw = one.latency_ms
     rows = [
-        ("latency, calibrated", figure(one.latency_ms_calibrated, one.latency_ms_sem), "ms"),
+        ("latency, calibrated", figure(one.latency_ms_calibrated), "ms"),
         ("  its 95 % interval", f"{_precise(low)} to {_precise(high)}", "ms"),
         ("latency p10, p50", f"{figure(raw.p10)}, {figure(raw.p50)}", "ms"),
         ("latency p90, p99", f"{figure(raw.p90)}, {figure(raw.p99)}", "ms"),
@@ -58,7 +58,7 @@ def _one(one: Profile) -> None:
         ("first run", figure(one.first_run_ms), "ms"),
         ("peak memory", figure(one.peak_memory_mb), "MB"),
         ("model size", figure(one.model_size_mb), "MB"),
-        ("energy", figure(one.energy_mj, one.energy_mj_sd), "mJ"),
+        ("energy", figure(one.energy_mj, one.energy_mj_sem), "mJ"),
         ("power", figure(one.power_w), "W"),
         ("output error", figure(one.output_error), ""),
     ]
@@ -82,7 +82,7 @@ def _several(profiles: Sequence[Profile], curves: Sequence[Curve]) -> None:
             one.model,
             label(one.target) + (" (knee)" if id(one) in knees else ""),
             figure(one.latency_ms_calibrated),
-            f"{100 * one.latency_ms_sem / one.latency_ms_calibrated:.2f}",
+            f"{100 * half_width(one):.2f}",
             figure(one.latency_ms.p90),
             figure(one.concurrent.get("throughput_per_s", one.throughput_per_s)),
             figure(one.peak_memory_mb),

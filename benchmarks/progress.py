@@ -39,6 +39,7 @@ class _View:
         self._limits: tuple[Limit, ...] = ()
         self._trials: dict[int, Trial] = {}
         self._scouted = 0
+        self._recalled = 0  # trials that ended before this call of the search
         self._began = time.monotonic()
         self._doing = "setting up"
 
@@ -47,6 +48,7 @@ class _View:
         if kind == "recalled":
             for event in data["events"]:
                 self.hear(event.kind, event.trial, event.data)
+            self._recalled = self._ended()
             return None
         if kind == "started":
             self._limits = tuple(Limit(name=one["name"], op=one["op"], bound=one["bound"]) for one in data["limits"])
@@ -141,12 +143,14 @@ class _View:
         )
 
     def _left(self) -> str:
-        ended = sum(trial.ended for trial in self._trials.values())
-        budget = self._study.budget.trials
-        if not budget or ended < 2:
+        here, budget = self._ended() - self._recalled, self._study.budget.trials
+        if not budget or here < 2:
             return ""
-        left = (time.monotonic() - self._began) / ended * (budget - ended)
+        left = (time.monotonic() - self._began) / here * (budget - self._ended())
         return f", about {duration(left)} left before the front is confirmed"
+
+    def _ended(self) -> int:
+        return sum(trial.ended for trial in self._trials.values())
 
 
 _DOING = {

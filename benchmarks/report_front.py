@@ -29,7 +29,7 @@ from nas.generators import Limit, Objective
 from nas.journal import BASELINE, Trial
 from nas.results import Results
 
-_BARS = "Bars: 95 % (1.96 standard errors), where a metric has a standard error."
+_BARS = "Bars: 1.96 standard errors to each side, where a metric has one."
 
 Spans = Mapping[str, Point]  # metric -> smallest and largest value shown
 

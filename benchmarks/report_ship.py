@@ -106,7 +106,10 @@ def _table(results: Results, trial: Trial, profiles: Profiles) -> Table:
         )
     heads = ["figure", "this network"] + ([] if other is None else [f"against the incumbent, trial {other.index}"])
     cells = [[text(value) for value in (head, figure, against)[: len(heads)]] for head, figure, against in rows]
-    caption = "In brackets: 95 % intervals. ±: standard deviation over trainings with other seeds"
+    caption = (
+        "In brackets: 95 % intervals; 1.96 standard errors to each side of what is no single profile. "
+        "±: standard deviation over trainings with other seeds"
+    )
     return Table(caption=caption, heads=heads, rows=cells)
 
 

@@ -58,10 +58,15 @@ class Column:
         return self.cell(side) if self.cell else figure(self.value(side))
 
 
+def half_width(profile: Profile) -> float:
+    """Of the 95 % interval of the calibrated latency, as a share of it; 0 where there is none."""
+    value = profile.latency_ms_calibrated
+    low, high = profile.latency_ms_ci95 or (value, value)
+    return (high - low) / value / 2
+
+
 def _latency(side: Side) -> str:
-    value = side.profile.latency_ms_calibrated
-    low, high = side.profile.latency_ms_ci95 or (value, value)
-    return f"{figure(value)} ± {50 * (high - low) / value:.2g} %"
+    return f"{figure(side.profile.latency_ms_calibrated)} ± {100 * half_width(side.profile):.2g} %"
 
 
 def _fallback(side: Side) -> str:

@@ -35,6 +35,7 @@ import pydantic
 from benchmarks import models as given_models
 from benchmarks.measuring import seconds, share
 from devices import onnxfile, toml
+from devices.convert import own_precision
 from devices.measure import Job
 from nas import models as reference
 from profiles.errors import HwnasError, InputError
@@ -136,7 +137,7 @@ def entries(suite: Suite, path: Path, folder: Path) -> list[Entry]:
     if twice:
         accepted = 'models with names of their own: {model = "FILE", name = "NAME"}'
         raise InputError(f"{path}: models: given {twice[0]!r} more than once; accepted: {accepted}")
-    if ACCURACY in suite.metrics and not any(entry.run for entry in found):
+    if ACCURACY in suite.metrics and not any(entry.run or entry.error for entry in found):
         accepted = "in a suite with the folder of a search, whose validation data it is scored on"
         raise InputError(f"{path}: metrics.{ACCURACY}: given without one; accepted: {accepted}")
     return found
@@ -146,7 +147,8 @@ def _entries(given: Given, here: Path, folder: Path) -> list[Entry]:
     place = here / given.model
     if (place / "study.toml").is_file():
         return _front(given, place)
-    name = given.name or (Path(given.model).name if place.exists() else given.model)
+    is_path = place.exists() or "/" in given.model
+    name = given.name or (Path(given.model).name if is_path else given.model)
     shapes = {key: tuple(sizes) for key, sizes in given.shapes.items()}
     inputs = here / given.inputs if given.inputs else None
     entry = Entry(name=name, job=Job(model=place, name=name), same_outputs=given.same_outputs)
@@ -175,7 +177,8 @@ def _front(given: Given, run: Path) -> list[Entry]:
     found = []
     for index in results.front:
         name, file = f"{search}/{index}", results.onnx(index)
-        entry = Entry(name=name, job=Job(model=file, name=name), run=run, same_outputs=given.same_outputs)
+        job = Job(model=file, name=name, precision=own_precision(file))
+        entry = Entry(name=name, job=job, run=run, same_outputs=given.same_outputs)
         try:
             onnxfile.external_files(file)
         except InputError as error:

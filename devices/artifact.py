@@ -36,7 +36,8 @@ def prepare(session: Session, job: Job, target: Target, calibration: Samples | P
         return dataclasses.replace(job, model=program, reference_model=reference)
     if job.model.suffix == PROGRAM:
         raise InputError(f"{job.model}: engine {target.engine} cannot run a torch program; accepted: an ONNX file")
-    found = convert(job.model, precision, calibration=calibration or job.inputs, shapes=job.shapes)
+    samples, symmetric = calibration or job.inputs, target.provider == "tensorrt"
+    found = convert(job.model, precision, calibration=samples, shapes=job.shapes, symmetric=symmetric)
     if found.model == job.model:
         return job
     reference = job.reference_model or job.model

@@ -32,6 +32,7 @@ DEVICES = (
     "energy_pass",
     "fallback",
     "fingerprint",
+    "gpus",
     "health",
     "inputs",
     "lock",

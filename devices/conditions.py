@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from devices import gpus
 from devices.disturbance import Reading
 
 _GPU_PROVIDERS = ("cuda", "tensorrt", "nvtensorrtrtx")
@@ -15,8 +16,8 @@ _GPU_PROVIDERS = ("cuda", "tensorrt", "nvtensorrtrtx")
 def state(
     reading: Reading, *providers: str, own: Iterable[int] = (), gpu_users: Callable[[], list[int]] | None = None
 ) -> dict[str, Any]:
-    """JSON-ready. ``foreign_gpu``: processes that compute on an NVIDIA GPU, other than this one and those of ``own``;
-    ``None`` where nobody says.
+    """JSON-ready. ``foreign_gpu``: processes that compute on the GPU of this one, other than this one and those of
+    ``own``; ``None`` where nobody says.
 
     Only for providers that run there, and never between blocks: asking the driver disturbs it.
     """
@@ -70,7 +71,6 @@ def _nvml_users() -> list[int] | None:
         return None
     try:
         pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
-        return [process.pid for handle in handles for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+        return [process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(gpus.first(pynvml))]
     except pynvml.NVMLError:
         return None

@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from devices import inputs, onnxfile
 from devices.bundle import cache_folder
+from devices.engines import PROGRAM
 from devices.inputs import Arrays, Input
 from profiles import registry
 from profiles.errors import InputError, MeasurementError
@@ -39,6 +40,7 @@ from profiles.records import Target, digest_of
 RANDOM_CALIBRATION = "random_calibration"  # the flag of a model whose activation ranges come from noise
 RANDOM_SAMPLES = 16
 
+_QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
 _QUANTISED = ["AveragePool", "Clip", "Conv", "ConvTranspose", "Flatten", "Gemm", "MatMul", "MaxPool", "Pad", "Relu"]
 _QUANTISED += ["Reshape", "Squeeze", "Transpose", "Unsqueeze"]
 
@@ -59,28 +61,30 @@ def convert(
     *,
     calibration: Samples | Path | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    symmetric: bool = False,
     folder: Path | None = None,
 ) -> Converted:
     """``model`` (fp32 ONNX) in ``precision``; "fp32" is the file itself, and so is one that is quantised already.
 
     ``calibration``: for int8, samples by input name, along the first axis, or an .npz file of them; without it
-    ``RANDOM_SAMPLES`` random ones of ``shapes``, which the flag says. ``folder``: default is hwnas' cache.
+    ``RANDOM_SAMPLES`` random ones of ``shapes``, which the flag says. ``symmetric``: int8 activations around 0, the
+    only ones that TensorRT takes. ``folder``: default is hwnas' cache.
 
     Raises InputError on a model or calibration that cannot be used, MeasurementError where the conversion fails.
     """
     if precision == "fp32":
         return Converted(model=model)
-    if precision not in _CONVERTERS:
-        raise InputError(f"precision: given {precision!r}; accepted: fp32, {', '.join(_CONVERTERS)}")
-    if precision == "int8" and _quantised(model):
+    if precision not in ("fp16", "int8"):
+        raise InputError(f"precision: given {precision!r}; accepted: fp32, fp16, int8")
+    if precision == precision_of(model):
         return Converted(model=model)
     known = _inputs(model)
     feeds, flags = _calibration(known, calibration, shapes or {}) if precision == "int8" else ([], ())
-    path = (folder or cache_folder() / "converted") / f"{_key(model, precision, feeds)}-{precision}.onnx"
+    path = (folder or cache_folder() / "converted") / f"{_key(model, precision, feeds, symmetric)}-{precision}.onnx"
     if not path.is_file():
         try:
             with _silent():
-                data = _CONVERTERS[precision](model, feeds)
+                data = _to_fp16(model) if precision == "fp16" else _to_int8(model, feeds, symmetric)
         except Exception as error:  # the tools' errors share no base
             reason = " ".join(str(error).split())[:300]
             text = f"{model}: the conversion to {precision} failed: {type(error).__name__}: {reason}"
@@ -89,15 +93,29 @@ def convert(
     return Converted(model=path, flags=flags)
 
 
-def _quantised(model: Path) -> bool:
-    """Raises InputError where it is no model."""
+def precision_of(model: Path) -> str:
+    """Of an ONNX file as it is: "int8" where it quantises, "fp16" where it holds weights of that type, else "fp32".
+
+    Raises InputError where it is no model.
+    """
     onnxfile.external_files(model)
     now = model.stat()
-    return _has_scales(model, now.st_ino, now.st_mtime_ns, now.st_size)
+    return _precision(model, now.st_ino, now.st_mtime_ns, now.st_size)
+
+
+def own_precision(model: Path) -> str | None:
+    """Of a file that is quantised or halved already, which its output is judged by; ``None``: the target's. What is no
+    model has none: whoever measures it says so.
+    """
+    try:
+        found = "fp32" if model.suffix == PROGRAM else precision_of(model)
+    except InputError:
+        return None
+    return None if found == "fp32" else found
 
 
 @functools.lru_cache(maxsize=1024)
-def _has_scales(model: Path, inode: int, mtime_ns: int, size: int) -> bool:
+def _precision(model: Path, inode: int, mtime_ns: int, size: int) -> str:
     """Read once for each state of the file: it is asked for whenever a candidate is measured."""
     import onnx
 
@@ -105,10 +123,12 @@ def _has_scales(model: Path, inode: int, mtime_ns: int, size: int) -> bool:
         graph = onnx.load(model, load_external_data=False).graph
     except Exception as error:  # protobuf's own
         raise InputError(f"{model}: not a readable ONNX file: {error}") from None
-    return any(node.op_type == "QuantizeLinear" for node in graph.node)
+    if any(node.op_type in _QUANTISING for node in graph.node):
+        return "int8"
+    return "fp16" if any(one.data_type == onnx.TensorProto.FLOAT16 for one in graph.initializer) else "fp32"
 
 
-def _to_fp16(model: Path, feeds: Sequence[Arrays]) -> bytes:
+def _to_fp16(model: Path) -> bytes:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -117,7 +137,7 @@ def _to_fp16(model: Path, feeds: Sequence[Arrays]) -> bytes:
     return data
 
 
-def _to_int8(model: Path, feeds: Sequence[Arrays]) -> bytes:
+def _to_int8(model: Path, feeds: Sequence[Arrays], symmetric: bool) -> bytes:
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -140,13 +160,11 @@ def _to_int8(model: Path, feeds: Sequence[Arrays]) -> bytes:
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_QUANTISED,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            extra_options={"ActivationSymmetric": True} if symmetric else {},
         )
         return quantised.read_bytes()
-
-
-_CONVERTERS = {"fp16": _to_fp16, "int8": _to_int8}
 
 
 def _calibration(
@@ -180,14 +198,14 @@ def _inputs(model: Path) -> Sequence[Input]:
     return loaded
 
 
-def _key(model: Path, precision: str, feeds: Sequence[Arrays]) -> str:
+def _key(model: Path, precision: str, feeds: Sequence[Arrays], symmetric: bool) -> str:
     whole = hashlib.sha256()
     for name, array in itertools.chain.from_iterable(sorted(one.items()) for one in feeds):
         whole.update(f"{name} {array.dtype} {array.shape} ".encode())
         whole.update(np.ascontiguousarray(array).tobytes())
     versions = [importlib.metadata.version("onnx"), _onnxruntime_version()]
     source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    return digest_of([onnxfile.digest(model), precision, whole.hexdigest(), versions, source])[:24]
+    return digest_of([onnxfile.digest(model), precision, symmetric, whole.hexdigest(), versions, source])[:24]
 
 
 def _onnxruntime_version() -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from devices import conditions, onnxfile
 from devices.assemble import blocks_of, provenance, settle
-from devices.measure import PRECISE, Job, check, enough_ms, feeding, some_more
+from devices.measure import PRECISE, Job, aim, check, enough_ms, feeding, some_more
 from devices.protocol import Record
 from devices.session import OnEvent, Session
 from profiles import statistics, verdicts
@@ -93,14 +92,14 @@ def compare(
         number = len(answers)
         about = {"verdict": verdict.verdict, "ratio": verdict.ratio} if verdict else {}
         tell("pass", {"model": name, "pass": "duet", "number": number, "of": None, **about})
-        start = time.monotonic()
+        start = session.clock_s()
         try:
             arms = [_arm(session, "base", base, against), _arm(session, "other", other, target)]
             ordered = arms if (number + turn) % 2 == 0 else arms[::-1]
             answers[number] = _process(session, "latency" if together else "rivals", ordered, plan, number)
         except MeasurementError as error:
             raise type(error)(f"{name}: {error}") from None
-        spent_s += time.monotonic() - start
+        spent_s += session.clock_s() - start
         over = spent_s * (1 + 1 / len(answers)) > plan.budget_s
         due = plan.interval_within is not None or spent_s >= plan.budget_s * (looks + 1) / verdicts.LOOKS
         if len(answers) < plan.least or not (over or due):
@@ -157,7 +156,7 @@ def _together(first: Target, second: Target) -> bool:
 def _arm(session: Session, name: str, job: Job, target: Target) -> dict[str, Any]:
     return {
         "name": name,
-        "target": dataclasses.asdict(target),
+        "target": dataclasses.asdict(aim(target, job)),
         "model": session.put(job.model, onnxfile.external_files(job.model)),
         **feeding(session, job),
     }

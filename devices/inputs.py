@@ -29,35 +29,42 @@ class Input:
 
 
 def shapes_of(inputs: Sequence[Input], batch: int, shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
-    """The shape of each input: as given in ``shapes``, else the model's with an open first dimension set to ``batch``.
+    """The shape of each input: as given in ``shapes``, else the model's. The first dimension is that of the batch:
+    where no shape is given, or one that begins with 1, it is what the model fixes, or else ``batch``.
 
     Raises InputError on an unknown name, a shape that contradicts the model, an open dimension that nothing fixes, and
-    a batch above 1 for a model whose batch is fixed to something else.
+    a batch above 1 that is not that of a shape, or for a model whose batch is fixed to something else.
     """
     known = {tensor.name for tensor in inputs}
     for name in shapes:
         if name not in known:
             raise InputError(f"--shape {name}: the model has no such input; it has: {', '.join(sorted(known))}")
     found = {tensor.name: _shape(tensor, batch, shapes.get(tensor.name)) for tensor in inputs}
-    first = [tensor.dims[0] for tensor in inputs if tensor.dims and tensor.name not in shapes]
+    first = [tensor.dims[0] for tensor in inputs if tensor.dims]
     if batch > 1 and first and all(isinstance(dim, int) and dim != batch for dim in first):
         raise InputError(f"batch: given {batch}; accepted: {first[0]}, to which the model fixes it")
     return found
 
 
 def random_inputs(inputs: Sequence[Input], shapes: Mapping[str, tuple[int, ...]], seed: int) -> Arrays:
-    """Standard normal floats, integers from 1 to 9 (valid as indices of any common table), random booleans."""
+    """Standard normal floats, small integers, random booleans. Wide integers are 1: a valid index of any table, that of
+    two token types included, and what a mask holds that hides nothing; those of 8 and 16 bits are 1 to 9."""
     generator = np.random.default_rng(seed)
     return {tensor.name: _random(tensor, shapes[tensor.name], generator) for tensor in inputs}
 
 
-def read_npz(path: Path, inputs: Sequence[Input]) -> Arrays:
-    """Arrays of an .npz file for all inputs, by name. Raises InputError where one is missing or of another type."""
+def read_npz(path: Path, inputs: Sequence[Input], batch: int | None = None) -> Arrays:
+    """Arrays of an .npz file for all inputs, by name: whole, or with ``batch`` so many samples along the first axis as
+    are run at once, which is ``batch`` or what the model fixes. Raises InputError where one is missing, too short, or
+    of another type or shape.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise InputError(f"{path}: not a readable .npz file of plain arrays: {error}") from None
+    if batch is not None:
+        arrays |= _first_samples(arrays, inputs, batch, path)
     return check(arrays, inputs, str(path))
 
 
@@ -78,6 +85,12 @@ def check(arrays: Arrays, inputs: Sequence[Input], where: str) -> Arrays:
 
 def _shape(tensor: Input, batch: int, given: Sequence[int] | None) -> tuple[int, ...]:
     if given is not None:
+        first = tensor.dims[0] if len(tensor.dims) > 1 and len(given) > 1 else None  # a vector has no batch
+        if first is not None and given[0] == 1:
+            given = (batch if isinstance(first, str) else first, *given[1:])
+        elif batch > 1 and isinstance(first, str) and given[0] != batch:
+            sizes = "x".join(map(str, given))
+            raise InputError(f"--shape {tensor.name}={sizes}: given a batch of {batch}; accepted: of 1 or {batch} here")
         fits = len(given) == len(tensor.dims) and all(
             size >= 1 and (isinstance(dim, str) or dim == size) for dim, size in zip(tensor.dims, given, strict=True)
         )
@@ -94,6 +107,21 @@ def _shape(tensor: Input, batch: int, given: Sequence[int] | None) -> tuple[int,
     return tuple(batch if isinstance(dim, str) else dim for dim in tensor.dims)
 
 
+def _first_samples(arrays: Arrays, inputs: Sequence[Input], batch: int, path: Path) -> Arrays:
+    """Those that are longer than what is run at once, cut. An open first axis is that of samples where all that have
+    one are equally long, and no vectors."""
+    known = [one for one in inputs if one.dims and one.name in arrays and arrays[one.name].ndim == len(one.dims)]
+    found = {one.name: arrays[one.name][: one.dims[0]] for one in known if isinstance(one.dims[0], int)}
+    open_ones = [one.name for one in known if isinstance(one.dims[0], str)]
+    lengths = {len(arrays[name]) for name in open_ones}
+    if len(lengths) == 1 and all(len(one.dims) > 1 for one in known if one.name in open_ones):
+        (length,) = lengths
+        if length < batch:
+            raise InputError(f"{path}: {open_ones[0]}: given {length} samples; accepted: from {batch}, the batch")
+        found |= {name: arrays[name][:batch] for name in open_ones}
+    return found
+
+
 def _random(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> npt.NDArray[Any]:
     try:
         dtype = np.dtype(tensor.dtype)
@@ -101,6 +129,8 @@ def _random(tensor: Input, shape: tuple[int, ...], generator: np.random.Generato
         dtype = np.dtype(object)
     if dtype.kind == "f":
         return generator.standard_normal(shape).astype(dtype)
+    if dtype.kind in "iu" and dtype.itemsize >= 4:
+        return np.ones(shape, dtype)
     if dtype.kind in "iu":
         return generator.integers(1, 10, size=shape).astype(dtype)
     if dtype.kind == "b":

@@ -122,7 +122,10 @@ def _fetch(packages: Path, probe: dict[str, Any], below: str) -> str:
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-qq"]
     command += ["--no-compile", "--only-binary=:all:", "--target", str(packages), "--implementation", "cp"]
     command += ["--python-version", version, *platforms, *wanted]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_STEP_S, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_STEP_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"the package index: no answer within {_STEP_S:g} s") from None
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), last_line(done.stderr))
         machine = f"Python {version} on {probe['machine']}"

@@ -163,9 +163,10 @@ def profile_all(
     tell = on_event or (lambda kind, data: None)
     device = session.fingerprint(target)
     taken = [(job, Taken(model=job.name, flags=job.flags)) for job in jobs]
+    turns = rounds.order([found for _, found in taken], plan, session.clock_s)
     steps = itertools.chain(
         ((*one, "parity", 0) for one in taken),
-        ((*taken[which], "latency", number) for which, number in rounds.order([found for _, found in taken], plan)),
+        ((*taken[which], "latency", number) for which, number in turns),
         ((*one, "memory", 0) for one in taken if plan.memory),
         ((*one, "energy", 0) for one in taken if plan.meter),
     )
@@ -176,7 +177,7 @@ def profile_all(
         about = {"half_width": rounds.half_width(found, plan)} if times is None else {}
         tell("pass", {"model": job.name, "pass": name, "number": number, "of": times, **about})
         try:
-            _take(session, job, found, name, number, _aim(target, job), plan)
+            _take(session, job, found, name, number, target, plan)
         except MeasurementError as error:
             found.error = type(error)(f"{job.name}: {error}")
         except HwnasError as error:
@@ -184,7 +185,7 @@ def profile_all(
                 raise
             found.error = error
     return [
-        found.error or assemble(found, _aim(target, job), device, reference_ms=reference_ms, plan=plan)
+        found.error or assemble(found, aim(target, job), device, reference_ms=reference_ms, plan=plan)
         for job, found in taken
     ]
 
@@ -193,7 +194,7 @@ def check(session: Session, job: Job, target: Target, *, seed: int = 0, deadline
     """The parity pass alone. Raises what ``profile`` raises."""
     found = Taken(model=job.name)
     try:
-        _take(session, job, found, "parity", 0, _aim(target, job), Plan(seed=seed, deadline_s=deadline_s))
+        _take(session, job, found, "parity", 0, target, Plan(seed=seed, deadline_s=deadline_s))
     except MeasurementError as error:
         raise type(error)(f"{job.name}: {error}") from None
 
@@ -250,7 +251,8 @@ def write_reference(path: Path, inputs: Mapping[str, Array], outputs: Mapping[st
     write_bytes(path, buffer.getvalue())
 
 
-def _aim(target: Target, job: Job) -> Target:
+def aim(target: Target, job: Job) -> Target:
+    """The target as ``job`` uses it: in the precision that its file has."""
     return target if job.precision is None else dataclasses.replace(target, precision=job.precision)
 
 
@@ -265,7 +267,7 @@ def feeding(session: Session, job: Job) -> dict[str, Any]:
 def _take(session: Session, job: Job, found: Taken, name: str, number: int, target: Target, plan: Plan) -> None:
     model = session.put(job.model, onnxfile.external_files(job.model))
     common: dict[str, Any] = {
-        "target": dataclasses.asdict(target),
+        "target": dataclasses.asdict(aim(target, job)),
         "seed": plan.seed + number,
         "deadline_s": plan.deadline_s,
         **feeding(session, job),
@@ -283,7 +285,11 @@ def _take(session: Session, job: Job, found: Taken, name: str, number: int, targ
     elif name == "latency":
         found.latency[number] = session.request(
             "latency",
-            arms=[{"name": "model", "model": model}, {"name": "calibration", "model": None}],
+            # The calibration model always in the target's own precision, in which its reference was taken.
+            arms=[
+                {"name": "model", "model": model},
+                {"name": "calibration", "model": None, "target": dataclasses.asdict(target)},
+            ],
             groups=plan.groups,
             max_groups=plan.max_groups,
             enough_ms=plan.enough_ms,

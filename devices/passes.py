@@ -55,12 +55,12 @@ def check_parity(request: Record) -> Record:
     engine, target = engine_of(request)
     model = engine.load(Path(request["model"]), target, trace=True)
     if request.get("reference"):
-        feeds, expected = read_reference(Path(request["reference"]), model)
+        feeds, expected = read_reference(Path(request["reference"]), model, target.batch)
     else:
         feeds = feeds_of(model, target, request)
         plain = dataclasses.replace(target, provider="cpu", precision="fp32", threads=1)
-        origin = Path(request.get("reference_model") or request["model"])
-        reference = _reference_engine(engine, target, origin).load(origin, plain, plain=True)
+        judge, origin = _reference(engine, target, request)
+        reference = judge.load(origin, plain, plain=True)
         reference.bind(feeds)
         expected = reference.outputs()
     model.bind(feeds)
@@ -170,13 +170,17 @@ OPERATIONS: dict[str, Callable[[Record], Record]] = {
 }
 
 
-def read_reference(path: Path, model: Loaded) -> tuple[Arrays, Arrays]:
-    """Inputs for ``model`` and the outputs that belong to them."""
+def read_reference(path: Path, model: Loaded, batch: int) -> tuple[Arrays, Arrays]:
+    """Inputs for ``model`` and the outputs that belong to them; a single sample as often as ``batch`` says."""
     wanted = [dataclasses.replace(tensor, name=f"inputs/{tensor.name}") for tensor in model.inputs]
     arrays = inputs.read_npz(path, wanted)
     feeds = {name.removeprefix("inputs/"): array for name, array in arrays.items()}
     with np.load(path, allow_pickle=False) as file:
         expected = {name.removeprefix("outputs/"): file[name] for name in file.files if name.startswith("outputs/")}
+    if {len(array) if array.ndim else 0 for array in (*feeds.values(), *expected.values())} == {1}:
+        feeds, expected = (
+            {name: np.repeat(array, batch, axis=0) for name, array in some.items()} for some in (feeds, expected)
+        )
     return feeds, expected
 
 
@@ -226,7 +230,7 @@ def engine_of(request: Record) -> tuple[Engine, Target]:
 
 def feeds_of(model: Loaded, target: Target, request: Record) -> Arrays:
     if request.get("inputs"):
-        return inputs.read_npz(Path(request["inputs"]), model.inputs)
+        return inputs.read_npz(Path(request["inputs"]), model.inputs, target.batch)
     shapes = inputs.shapes_of(model.inputs, target.batch, request.get("shapes") or {})
     return inputs.random_inputs(model.inputs, shapes, request.get("seed", 0))
 
@@ -248,15 +252,16 @@ def _package_file(name: str) -> bytes:
     return resources.files("devices").joinpath(name).read_bytes()
 
 
-def _reference_engine(engine: Engine, target: Target, model: Path) -> Engine:
-    """Another one than the target's own, where there is one: two engines seldom have the same error."""
+def _reference(engine: Engine, target: Target, request: Record) -> tuple[Engine, Path]:
+    """What judges the outputs, and the file that it runs: another engine than the target's own, where there is one,
+    since two engines seldom have the same error."""
+    origin = Path(request.get("reference_model") or request["model"])
     if target.engine == "null":
-        return engine
+        return engine, origin
     try:
-        found: Engine = registry.find("devices.engines", "torch" if model.suffix == PROGRAM else "onnxruntime")
+        return registry.find("devices.engines", "torch" if origin.suffix == PROGRAM else "onnxruntime"), origin
     except UnavailableError:
-        return engine
-    return found
+        return engine, origin if origin.suffix == format_of(engine) else Path(request["model"])
 
 
 def _peak_kb() -> int | None:

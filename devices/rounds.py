@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from devices.assemble import Taken, blocks_of, settle
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from devices.measure import Plan
 
 
-def order(taken: Sequence[Taken], plan: Plan) -> Iterator[tuple[int, int]]:
+def order(taken: Sequence[Taken], plan: Plan, clock_s: Callable[[], float]) -> Iterator[tuple[int, int]]:
     """(which model, which of its processes), in random order, while the caller measures between two of them.
 
     With ``plan.within`` in rounds of one process a model: a model leaves when its interval is narrow enough or its
@@ -32,9 +31,9 @@ def order(taken: Sequence[Taken], plan: Plan) -> Iterator[tuple[int, int]]:
     while left:
         shuffle(left)
         for which in left:
-            start = time.monotonic()
+            start = clock_s()
             yield which, number
-            spent_s[which] += time.monotonic() - start
+            spent_s[which] += clock_s() - start
         number += 1
         # Another process takes about as long as those before it.
         left = [

@@ -55,6 +55,7 @@ class Session:
         self._lines = Lines()
         self._records: deque[Record] = deque()
         self._answers: dict[tuple[str, str | None], Record] = {}  # engine, python -> what describes it and the device
+        self._waited_s = 0.0
         self._closed = False
         self._writing = threading.Lock()
         self._ended = threading.Event()
@@ -123,6 +124,10 @@ class Session:
             raise protocol.error(final["error"])
         return final
 
+    def clock_s(self) -> float:
+        """Monotonic, and still while another measurement had the device: what a budget is counted with."""
+        return time.monotonic() - self._waited_s
+
     def fingerprint(self, target: Target) -> dict[str, Any]:
         """What the device and the target's engine are; asked for once in a session."""
         fingerprint: dict[str, Any] = self._described(target)["device"]
@@ -163,11 +168,17 @@ class Session:
 
     def _answer(self, deadline_s: float) -> Record:
         patience: float | None = time.monotonic() + _START_S
+        since: float | None = None  # waiting
         while True:
             record = self._next(patience)
             if record.get("id") != self._last_id:
                 continue
             event = record.get("event")
+            if since is not None and event != "waiting":
+                self._waited_s += time.monotonic() - since
+                since = None
+            if event == "waiting" and since is None:
+                since = time.monotonic()
             if event is None:
                 return record
             patience = None if event == "waiting" else time.monotonic() + deadline_s + _GRACE_S

@@ -18,7 +18,8 @@ _FENCE = 1.5  # of a metric that is maximised, what lies so many interquartile r
 
 
 class Belief:
-    """``goal``: which way is good. ``owner``, ``features`` and ``transferred`` as in ``Surrogate``.
+    """``goal``: which way is good. ``owner``, ``features`` and ``transferred`` as in ``Surrogate``. ``bound``: that of
+    a limit on how bad it may be.
 
     What is minimised is modelled as its logarithm where all values are positive (``log``): errors of latency, energy
     and memory are relative. The bad tail of what is maximised is clipped. Where something was transferred, variances
@@ -26,30 +27,32 @@ class Belief:
     model surer than it should be.
     """
 
-    def __init__(self, goal: Literal["max", "min"], owner: list[int], features: int, transferred: int = 0) -> None:
+    def __init__(
+        self,
+        goal: Literal["max", "min"],
+        owner: list[int],
+        features: int,
+        transferred: int = 0,
+        bound: float | None = None,
+    ) -> None:
         self._goal, self._owner, self._features, self._transferred = goal, owner, features, transferred
-        self._learnt_from = 0
+        self._bound = bound
+        self._learnt_from: tuple[bytes, ...] = ()
         self._variances: Array | None = None
         self.log = False
 
     def tell(self, x: Array, values: Array, sems: Array | None) -> None:
         """All that is known, in the order in which it was asked for: (n, columns), (n,), (n,)."""
-        log = self._goal == "min" and bool((values > 0).all())
-        y = np.log(values) if log else self._clipped(values)
-        variances = None if sems is None else (sems / values if log else sems) ** 2
-        enough = _milestone(len(values))
-        if enough != self._learnt_from or log != self.log or (variances is None) != (self._variances is None):
-            some = _subset(enough)
-            self._surrogate = Surrogate(
-                x[some],
-                y[some],
-                None if variances is None else variances[some],
-                self._owner,
-                self._features,
-                self._transferred,
-            )
-        self._learnt_from, self.log = enough, log
-        self._x, self._y, self._variances = x, y, variances
+        self.log = self._goal == "min" and bool((values > 0).all())
+        variances = None if sems is None else (sems / values if self.log else sems) ** 2
+        some = _subset(_milestone(len(values)))
+        fitted = x[some], self._modelled(values[some]), None if variances is None else variances[some]
+        # By what they are, not by how many: of trials that end out of turn the first ones may be others now.
+        learnt_from = tuple(b"" if part is None else part.tobytes() for part in fitted)
+        if learnt_from != self._learnt_from:
+            self._surrogate = Surrogate(*fitted, self._owner, self._features, self._transferred)
+        self._learnt_from = learnt_from
+        self._x, self._y, self._variances = x, self._modelled(values), variances
 
     def predict(self, x: Array, pending: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (n,), of the logarithm where ``log``. ``pending`` (k, columns): trials whose
@@ -66,11 +69,18 @@ class Belief:
         mean, sd = self._surrogate.predict(x)
         return mean, sd * np.sqrt(1 + _TRUST / len(self._y)) if self._transferred else sd
 
-    def _clipped(self, values: Array) -> Array:
-        """Tukey's fence. Not one that follows the best: above a flat top it would cut off all there is to learn."""
+    def _modelled(self, values: Array) -> Array:
+        """The logarithm; or clipped at Tukey's fence. Not at one that follows the best: above a flat top it would cut
+        off all there is to learn. What breaks a limit stays what breaks it.
+        """
+        if self.log:
+            return np.log(values)
         sign = 1.0 if self._goal == "max" else -1.0
         lower, upper = np.quantile(sign * values, [0.25, 0.75])
-        return sign * np.maximum(sign * values, lower - _FENCE * (upper - lower)) if upper > lower else values
+        fence = lower - _FENCE * (upper - lower)
+        if self._bound is not None:
+            fence = min(fence, sign * self._bound - (upper - lower))
+        return sign * np.maximum(sign * values, fence) if upper > lower else values
 
 
 def _milestone(n: int) -> int:

@@ -40,6 +40,14 @@ def metrics(study: Study, data: Dataset) -> None:
                 raise InputError(f"{key}.{position}.metric: given {one.metric!r}; accepted: {accepted}")
 
 
+def trainings(study: Study, fleet: Fleet) -> None:
+    """Nothing else of ours runs on a machine while it is measured, and containers cannot be made to stand still."""
+    here = [name for name in study.targets if fleet.is_here(fleet.target(name).device)]
+    if study.train.scheduler == "local_docker" and here:
+        accepted = f"with targets of other machines alone ({', '.join(here)} is this one's), or local_cwd"
+        raise InputError(f"train.scheduler: given 'local_docker'; accepted: {accepted}")
+
+
 def scouting(study: Study) -> None:
     """That something learns from what would be scouted."""
     search = study.search

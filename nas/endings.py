@@ -8,7 +8,7 @@ from typing import Any
 from nas.account import Account
 from nas.journal import Journal, Trial
 from nas.plan import Plan
-from nas.proposals import Proposals, result_of
+from nas.proposals import Proposals, results_of
 from nas.steps import Candidates
 from nas.training.outcome import Outcome
 from profiles.errors import HwnasError, TrialError
@@ -47,7 +47,8 @@ class Endings:
     def tell(self, trial: Trial) -> None:
         """Tell the generator what is known of a trial by now."""
         if trial.of_space:
-            self._proposals.tell(result_of(self._journal.trials[trial.index], self._plan.modelled))
+            for result in results_of([self._journal.trials[trial.index]], self._plan.modelled):
+                self._proposals.tell(result)
 
     def _check_objectives(self, metrics: Mapping[str, Any]) -> None:
         """A name that no trial ever gets a value for would make a search without an objective."""

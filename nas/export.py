@@ -57,7 +57,8 @@ def export_onnx(module: nn.Module, path: Path, *, input_shape: tuple[int, ...]) 
 def export_program(module: nn.Module, path: Path, *, input_shape: tuple[int, ...]) -> None:
     """Write ``module`` to ``path`` as torch's exported program (.pt2), which the torch engines run.
 
-    Input, output, mode and errors as in ``export_onnx``. BatchNorm stays a layer of its own: compilers fold it.
+    Input and its name, output, mode and errors as in ``export_onnx``. BatchNorm stays a layer of its own: compilers
+    fold it.
     """
     buffer = io.BytesIO()
     example = torch.zeros(2, *input_shape)  # with 1 the batch axis would become a constant
@@ -65,7 +66,7 @@ def export_program(module: nn.Module, path: Path, *, input_shape: tuple[int, ...
         _check_output(module, example)
         try:
             shapes = ({0: torch.export.Dim(BATCH, min=1)},)
-            program = torch.export.export(module, (example,), dynamic_shapes=shapes)
+            program = torch.export.export(_Named(module), (example,), dynamic_shapes=shapes)
             program.example_inputs = None  # a second copy of the example, and the one thing in the file that is pickled
             for node in program.graph.nodes:
                 node.meta.pop("stack_trace", None)  # paths of this machine
@@ -138,6 +139,19 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
         for hook in hooks:
             hook.remove()
     return sum(parameter.numel() for parameter in module.parameters()), macs
+
+
+class _Named(nn.Module):
+    """A program's input has the name of ``forward``'s argument: so it is that of the ONNX file, whatever the module's
+    own is called."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.module(input)
+        return output
 
 
 def _check_output(module: nn.Module, example: torch.Tensor) -> None:

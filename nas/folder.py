@@ -148,6 +148,8 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
         except BlockingIOError:
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another search"
             raise InputError(f"{path} is in use by {holder}; wait for it, or choose another --out") from None
+        except OSError as error:
+            raise UnavailableError(f"--out {path}: its file system has no locks (flock): {error.strerror}") from None
         holder = f"process {os.getpid()} on {os.uname().nodename} since {utc_now()}\n"
         try:
             os.ftruncate(handle, 0)

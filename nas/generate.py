@@ -21,6 +21,7 @@ The state is only what was told, so a generator is restarted by telling everythi
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +50,7 @@ def parse(spec: Mapping[str, Any]) -> Spec:
     Other keys are ignored. Raises InputError.
     """
     try:
-        return Spec(
+        found = Spec(
             parameters=[dict(parameter) for parameter in spec["parameters"]],
             objectives=[
                 Objective(name=o["name"], goal=o["goal"], threshold=o.get("threshold")) for o in spec["objectives"]
@@ -67,6 +68,13 @@ def parse(spec: Mapping[str, Any]) -> Spec:
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"spec: {error!r}; accepted: see nas.generate.parse") from error
+    for objective in found.objectives:
+        if objective.goal not in ("max", "min"):
+            raise InputError(f"spec: objective {objective.name}: given goal {objective.goal!r}; accepted: max, min")
+    for limit in found.limits:
+        if limit.op not in ("<=", ">="):
+            raise InputError(f"spec: constraint {limit.name}: given op {limit.op!r}; accepted: <=, >=")
+    return found
 
 
 class AskTell:
@@ -98,14 +106,15 @@ class AskTell:
     def tell(self, results: Sequence[Mapping[str, Any]]) -> None:
         """Each {"config", "values", optional "sems", optional "status": "done" | "failed" | "pending" | "scouted"}.
 
-        What was told already, by another controller's news or at a restart, changes nothing.
+        What was told already, by another controller's news or at a restart, changes nothing. Raises InputError on a
+        value that is no finite number: what was not measured is left out.
         """
         for result in results:
             self._observe(
                 Observation(
                     choices=self._canonical(result["config"]),
                     status=result.get("status", "done"),
-                    values=result.get("values", {}),
+                    values={name: _number(name, value) for name, value in result.get("values", {}).items()},
                     sems=result.get("sems", {}),
                 )
             )
@@ -179,6 +188,16 @@ class AskTell:
 
     def _digest(self, choices: Choices) -> str:
         return digest_of(self._canonical(choices))
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        found = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise InputError(f"tell: {name}: given {value!r}; accepted: a finite number, or no value")
+    return found
 
 
 def _made(name: str, spec: Spec, seed: int) -> Generator:

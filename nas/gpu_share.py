@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from devices import gpus
 from devices.fleet import Fleet
-from devices.transports.local import Device as Local
 from profiles.records import Target
 
 # By the first part of their names; these run on the GPU that CUDA numbers 0.
@@ -22,10 +21,7 @@ def for_training(fleet: Fleet, targets: Iterable[Target], there: Sequence[str] |
     found = gpus.visible() if there is None else list(there)
     if not found:
         return None
-    measured = any(
-        isinstance(fleet.device(target.device), Local) and target.provider.partition("-")[0] in _ON_GPU
-        for target in targets
-    )
+    measured = any(fleet.is_here(target.device) and target.provider.partition("-")[0] in _ON_GPU for target in targets)
     return found[1:] if measured else found
 
 

@@ -12,7 +12,7 @@ from botorch.utils.multi_objective.box_decompositions import FastNondominatedPar
 from scipy.special import log_ndtr, ndtr
 
 from nas.generators import Limit, Objective
-from nas.pareto import front, reference_point
+from nas.pareto import front
 
 Array = npt.NDArray[np.float64]
 
@@ -31,13 +31,14 @@ def log_improvement(
     limits: Sequence[Limit],
     believed: Mapping[str, Believed],
     pending: int,
+    reference: Mapping[str, float],
 ) -> Array:
     """(n,): the logarithm of the expected improvement of each candidate times its chance of keeping the limits.
 
     ``rows``: what is known. ``believed``: by metric, the ``pending`` ones first, which count as known at their mean.
+    A limit that is where ``reference`` is counts once: beyond it there is nothing to gain.
     """
     found = {name: Believed(b.mean[pending:], b.sd[pending:], b.log) for name, b in believed.items()}
-    reference = reference_point(rows, objectives, limits) or {}
     # From here on everything is maximised; a logarithm stands for minus its exponential.
     signs = np.array([1.0 if o.goal == "max" else -1.0 for o in objectives])
     corner = np.array([reference[o.name] for o in objectives]) * signs
@@ -52,7 +53,8 @@ def log_improvement(
     metrics = [found[o.name] for o in objectives]
     means = [b.mean * (1.0 if b.log else s) for b, s in zip(metrics, signs, strict=True)]
     sds, logs = [b.sd for b in metrics], [b.log for b in metrics]
-    chance = sum((_log_chance(found[limit.name], limit) for limit in limits), np.zeros(len(means[0])))
+    apart = [limit for limit in limits if reference.get(limit.name) != limit.bound]
+    chance = log_chance(found, apart, len(means[0]))
     gain = expected_improvement(means, sds, logs, lower, upper)
     if gain.max(initial=0.0) > 0:
         with np.errstate(divide="ignore"):
@@ -63,8 +65,12 @@ def log_improvement(
     return chance
 
 
+def log_chance(believed: Mapping[str, Believed], limits: Sequence[Limit], n: int) -> Array:
+    """(n,): of keeping all limits, as if they were independent."""
+    return sum((_log_chance(believed[limit.name], limit) for limit in limits), np.zeros(n))
+
+
 def _log_chance(believed: Believed, limit: Limit) -> Array:
-    """(n,): of keeping it."""
     bound = limit.bound
     if believed.log:
         bound = float(np.log(bound)) if bound > 0 else -np.inf

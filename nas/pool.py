@@ -17,7 +17,8 @@ from profiles.records import digest_of
 Array = npt.NDArray[np.float64]
 _TWOS = 64  # candidates at most that differ in two choices
 _STEPS = 4  # of a range, tried at a time
-_STEP = 0.15  # sd of a change of a number, as a share of its range
+_SHORT = 8  # whole numbers at most of a range that is taken for a list
+_FINE, _COARSE = 0.01, 0.3  # sd of a change of a number, as a share of its range: any between them, on the log scale
 
 
 class Pool:
@@ -60,7 +61,7 @@ class Pool:
 
     def neighbours_of_one(self) -> int:
         """How many candidates differ in one choice from a given one; the steps of a range count as one each."""
-        return sum(len(p["values"]) - 1 if "values" in p else _STEPS for p in self._parameters)
+        return sum(int(_count(p)) - 1 if "values" in p or _short(p) else _STEPS for p in self._parameters)
 
     def around(self, centres: Sequence[Choices], radius: int, n: int, stream: int) -> dict[str, tuple[Choices, int]]:
         """About ``n`` random ones by their digests, made by changing 1 to ``radius`` choices of one of ``centres``, and
@@ -113,14 +114,23 @@ def _values(parameter: Mapping[str, Any]) -> list[Any]:
 def _others(parameter: Mapping[str, Any], value: Any, rng: np.random.Generator) -> list[Any]:
     if "values" in parameter:
         return [other for other in parameter["values"] if other != value]
-    steps = rng.normal(0.0, _STEP, _STEPS)
+    if _short(parameter):
+        return [other for other in _values(parameter) if other != value]
+    steps = rng.normal(size=_STEPS) * np.exp(rng.uniform(math.log(_FINE), math.log(_COARSE), _STEPS))
     shares = np.clip(_share(parameter, value) + steps, 0.0, 1.0 - 1e-12)
     moved = [choices_at([parameter], [share])[parameter["name"]] for share in shares.tolist()]
     return [other for other in dict.fromkeys(moved) if other != value]
 
 
+def _short(parameter: Mapping[str, Any]) -> bool:
+    return bool(parameter.get("integer")) and _count(parameter) <= _SHORT
+
+
 def _share(parameter: Mapping[str, Any], value: float) -> float:
+    """The other way round than ``choices_at``: a whole number is in the middle of its share."""
     low, high = parameter["low"], parameter["high"]
+    if parameter.get("integer"):
+        low, high = low - 0.5, high + 0.5
     if parameter.get("log"):
         return math.log(value / low) / math.log(high / low)
     return (value - low) / (high - low)

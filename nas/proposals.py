@@ -264,16 +264,25 @@ class Proposals:
 
 
 def results_of(trials: Sequence[Any], metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """What the generator is told of ``nas.journal.Trial`` records: the modelled ``metrics`` only."""
-    return [result_of(trial, metrics) for trial in trials]
+    """What the generator is told of ``nas.journal.Trial`` records: the modelled ``metrics`` only.
+
+    An early-stopped trial counts as what it could have reached at best, which is dominated already. Of one that is
+    measured and not trained, or failed after that, what was measured counts as that of a scout does.
+    """
+    found = []
+    for trial in trials:
+        status = _STATUS.get(trial.state, "pending")
+        known = trial.hoped | trial.metrics if status == "done" else trial.metrics
+        values = {name: known[name] for name in metrics if name in known}
+        sems = {name: trial.sems[name] for name in values if name in trial.sems}
+        told = {"config": trial.choices, "values": values, "sems": sems}
+        if status == "done":
+            found.append({**told, "status": status})
+            continue
+        found.append({**told, "status": status, "values": {}, "sems": {}})
+        if values:
+            found.append({**told, "status": "scouted"})
+    return found
 
 
-def result_of(trial: Any, metrics: Sequence[str]) -> dict[str, Any]:
-    """An early-stopped trial counts as what it could have reached at best, which is dominated already."""
-    status = {"failed": "failed", "completed": "done", "gated": "done", "early_stopped": "done"}.get(
-        trial.state, "pending"
-    )
-    known = trial.hoped | trial.metrics
-    values = {name: known[name] for name in metrics if name in known} if status == "done" else {}
-    sems = {name: trial.sems[name] for name in values if name in trial.sems}
-    return {"config": trial.choices, "status": status, "values": values, "sems": sems}
+_STATUS = {"failed": "failed", "completed": "done", "gated": "done", "early_stopped": "done"}

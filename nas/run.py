@@ -70,6 +70,7 @@ def run_study(
         data = load(study.data.name, **study.data.options)
         checks.metrics(study, data)
         checks.meters(study, fleet)
+        checks.trainings(study, fleet)
         checks.scouting(study)
         checks.transfer(study)
         targets = {name: fleet.target(name) for name in study.targets}

@@ -55,6 +55,8 @@ def served(folder: RunFolder, given: str | None = None) -> bool:
 
 
 def _url(given: str) -> str:
+    if "://" not in given and any(letter in given for letter in "?%#"):
+        raise InputError(f"--store: given {given}; accepted: a path without ?, % and #, or a URL")
     return in_a_file(given) if "://" in given else f"sqlite:///{Path(given).absolute()}"
 
 

@@ -233,6 +233,7 @@ class Search:
             if not scouted:
                 self._scouting.took(seconds)
             self._journal.append("profiled", trial.index, metrics=metrics, sems=sems, seconds=seconds)
+            self._endings.tell(trial)
         return True
 
     def _measured(self, trial: Trial, folder: TrialFolder) -> tuple[dict[str, float], dict[str, float]]:

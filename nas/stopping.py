@@ -8,7 +8,8 @@ rose, and by what factor what lacks to the ideal (1 for a share such as accuracy
 ``QUANTILE`` is taken, as split conformal prediction does (Vovk et al. 2005): a further training like them exceeds it
 with a probability of at most 1 - ``QUANTILE``, and it takes 4 of them before it says anything. The better one of the
 two values counts. Where a completed trial is as good as even that, and no worse in any measured objective, the training
-ends. Not covered: scripts whose steps mean different things for different candidates.
+ends. Not covered: scripts whose steps mean different things for different candidates; networks that learn more slowly
+than all that were completed, since those that were stopped teach nothing.
 
 **A search** ends where the hypervolume of the last trials grew by less than a bar: Ax's
 ``ImprovementGlobalStoppingStrategy``, from our own hypervolume.

@@ -2,7 +2,8 @@
 
 What stands in for the duet is the ratio of the calibrated latencies, each of which is the ratio to the calibration
 model beside it in the same blocks. Not in the interval: how well the references of the two devices are known (see
-``Store.reference_ms``), which would move all latencies of a device by one factor.
+``Store.reference_ms``), which would move all latencies of a device by one factor, and how two profiles of different
+moments differ. So no rate of false alarms is stated.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def judge(base: Profile, other: Profile, *, floor: float = FLOOR, alpha: float =
         ratio_ci99=(math.exp(low), math.exp(high)),
         ratio_ci95=(math.exp(narrow[0]), math.exp(narrow[1])),
         floor=floor,
-        false_alarm_rate=alpha,
+        false_alarm_rate=None,
         look=1,
         looks=1,
         processes=min(count for _, count in spreads),

@@ -44,7 +44,9 @@ class Database:
         """Raises InputError on a URL that cannot be read and on tables of a newer hwnas, UnavailableError where the
         database cannot be opened, or its driver is not installed.
         """
-        address = f"sqlite:///{url}" if isinstance(url, Path) else url
+        url = Path(url) if isinstance(url, str) and "://" not in url else url
+        # Made of its parts: a path may hold what means something else in a URL.
+        address: sa.URL | str = sa.URL.create("sqlite", database=str(url)) if isinstance(url, Path) else url
         self.name = str(url) if isinstance(url, Path) else shown(url)
         self._say = say or logging.getLogger(__name__).warning
         self._given_up = False  # once it was waited for in vain: what follows is to end soon
@@ -154,6 +156,16 @@ def without_password(url: str) -> tuple[str, str | None]:
     return plain.render_as_string(hide_password=False), None if password is None else str(password)
 
 
+def file_of(url: str) -> Path | None:
+    """The file of an SQLite URL; ``None`` for a server's, and for what is no URL."""
+    try:
+        given = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return None
+    is_file = given.get_backend_name() == "sqlite" and given.database and not given.database.startswith("file:")
+    return Path(given.database) if is_file and given.database else None
+
+
 def in_a_file(url: str) -> str:
     """A URL of SQLite with the whole path of its file; any other as it is.
 
@@ -173,7 +185,7 @@ def in_a_file(url: str) -> str:
     return given.set(database=str(Path(path).absolute())).render_as_string(hide_password=False)
 
 
-def _limits(address: str) -> dict[str, int]:
+def _limits(address: sa.URL | str) -> dict[str, int]:
     """Of how long a server may be silent, but those that the URL itself sets."""
     url = sa.make_url(address)
     if url.get_backend_name() != "postgresql" or url.get_driver_name() not in _LIBPQ:

@@ -27,9 +27,9 @@ def p_value(verdict: Verdict) -> float:
     """
     from scipy.stats import t
 
-    freedom = verdict.processes - 1
+    alpha, freedom = verdict.false_alarm_rate or ALPHA, verdict.processes - 1
     value, low = math.log(verdict.ratio), math.log(verdict.ratio_ci99[0])
-    sem = (value - low) / float(t.ppf(1 - verdict.false_alarm_rate / verdict.looks / 2, freedom))
+    sem = (value - low) / float(t.ppf(1 - alpha / verdict.looks / 2, freedom))
     distance = value - math.log1p(verdict.floor)
     if sem <= 0:
         return 0.0 if distance > 0 else 1.0

@@ -41,7 +41,7 @@ class Verdict:
     ratio_ci99: tuple[float, float]  # at 1 - alpha / looks; with the default alpha all looks together are 99 %
     ratio_ci95: tuple[float, float]  # of this look alone
     floor: float  # 0.01: differences up to 1 % count as the same
-    false_alarm_rate: float  # alpha: at most, for the whole sequence of looks
+    false_alarm_rate: float | None  # alpha: at most, for the whole sequence of looks; None: none is known
     look: int  # which this was, from 1
     looks: int
     processes: int

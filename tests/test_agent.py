@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,7 @@ def test_closing_ends_a_measurement_that_runs(connected: Connect) -> None:
 def test_a_second_measurement_waits_and_says_for_whom(connected: Connect) -> None:
     events: list[tuple[str, dict[str, Any]]] = []
     first, second = connected(), connected(on_event=lambda kind, data: events.append((kind, data)))
+    apart_s = time.monotonic() - second.clock_s()
     holding, _ = _in_background(lambda: _latency(first, FOREVER, deadline_s=3.0))
     holder = (set(of_agent()) - set(of_agent("worker"))) if wait_for(lambda: of_agent("worker")) else set()
     waiting, found = _in_background(lambda: _latency(second, deadline_s=2.5))
@@ -182,6 +184,7 @@ def test_a_second_measurement_waits_and_says_for_whom(connected: Connect) -> Non
     waiting.join()
     assert found[0]["done"]  # its deadline began when its turn came
     assert [kind for kind, _ in events] == ["waiting", "started"]
+    assert time.monotonic() - second.clock_s() - apart_s > 0.5  # no budget runs meanwhile
 
 
 def test_an_interpreter_that_is_missing_once_the_device_is_free(connected: Connect) -> None:

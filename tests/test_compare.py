@@ -80,6 +80,7 @@ def test_one_model_on_several_targets_and_devices(folder: Path, root: Path, caps
     check_schema({"schema": 1, "profiles": found["profiles"]}, root / "docs/schema/profile.json")
     by_target = {one["target"]: one for one in found["comparisons"]}
     assert {name: one["method"] for name, one in by_target.items()} == {"fast": "duet", "there": "profiles"}
+    assert {name: one["false_alarm_rate"] for name, one in by_target.items()} == {"fast": 0.01, "there": None}
     for one in by_target.values():
         assert (one["base"], one["other"], one["base_target"]) == ("0.onnx", "0.onnx", "slow")
         assert one["ratio"] == pytest.approx(1 / 3, rel=0.2)
@@ -98,8 +99,12 @@ def test_one_model_on_several_targets_and_devices(folder: Path, root: Path, caps
     assert code == 1  # a verdict comes before what failed, which is told
     assert "fast" in out
     assert "hwnas: gone: provider warp" in err
-    with pytest.raises(UnavailableError, match=r"^gone: "):  # without its base there is no comparison
-        compare.run(setting(folder, "slow", "gone"), base="gone", output=Output(), **HOW)
+    with pytest.raises(UnavailableError, match=r"^gone: "):  # without its base there is no comparison, but a profile
+        compare.run(setting(folder, "slow", "gone", "fast"), base="gone", output=Output(json=True), **HOW)
+    found = json.loads(capsys.readouterr().out)
+    assert ([one["target"] for one in found["profiles"]], found["comparisons"]) == (["slow", "fast"], [])
+    with pytest.raises(UnavailableError, match=r"^gone: "):
+        compare.run(setting(folder, "slow", "gone"), base="slow", output=Output(), **HOW)
     assert capsys.readouterr().out == ""
 
 

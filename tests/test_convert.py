@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from devices import inputs
-from devices.convert import RANDOM_CALIBRATION, Converted, convert
+from devices.convert import RANDOM_CALIBRATION, Converted, convert, precision_of
 from devices.parity import agreement, judge
 from nas import models
 from profiles import registry
@@ -93,6 +93,21 @@ def test_a_quantised_model_is_not_quantised_again(tmp_path: Path) -> None:
     apart = tmp_path / "apart.onnx"
     onnx.save(onnx.load(once.model), apart, save_as_external_data=True, location="apart.data", size_threshold=0)
     assert convert(apart, "int8") == Converted(model=apart)
+
+
+def test_the_precision_of_a_file(tmp_path: Path) -> None:
+    assert precision_of(CALIBRATION) == "fp32"
+    for precision in ("fp16", "int8"):
+        assert precision_of(convert(CALIBRATION, precision, folder=tmp_path).model) == precision
+
+
+def test_symmetric_activations_are_another_file(tmp_path: Path) -> None:
+    found = {}
+    for symmetric in (False, True):
+        model = convert(CALIBRATION, "int8", calibration=_images(2), symmetric=symmetric, folder=tmp_path).model
+        zeros = [one for one in onnx.load(model).graph.initializer if one.name.endswith("zero_point")]
+        found[symmetric] = {onnx.TensorProto.DataType.Name(one.data_type) for one in zeros}
+    assert "UINT8" in found[False] and found[True] <= {"INT8", "INT32"}
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,8 @@ class Proposals:
         return Proposal(choices=choices, source="test", seconds=0.0)
 
     def tell(self, result: Mapping[str, Any]) -> None:
-        self._world.told.append(result["config"]["hidden_size_1"] - 16)
+        if result["status"] != "scouted":  # measured, and on its way to a training
+            self._world.told.append(result["config"]["hidden_size_1"] - 16)
 
     def warm(self) -> None: ...
     def complaint(self) -> None: ...

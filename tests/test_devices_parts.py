@@ -26,14 +26,19 @@ FIXED = Input(name="x", dtype="float32", dims=(1, 4))
 
 def test_an_open_first_dimension_is_the_batch() -> None:
     assert inputs.shapes_of([IMAGE], 4, {}) == {"x": (4, 3, 8, 8)}
-    assert inputs.shapes_of([IMAGE, TEXT], 4, {"ids": [2, 7]}) == {"x": (4, 3, 8, 8), "ids": (2, 7)}
+    assert inputs.shapes_of([IMAGE, TEXT], 4, {"ids": [1, 7]}) == {"x": (4, 3, 8, 8), "ids": (4, 7)}
+    assert inputs.shapes_of([IMAGE, TEXT], 4, {"ids": [4, 7]}) == {"x": (4, 3, 8, 8), "ids": (4, 7)}
     assert inputs.shapes_of([FIXED], 1, {}) == {"x": (1, 4)}
+    eight = Input(name="x", dtype="float32", dims=(8, 4))
+    assert inputs.shapes_of([eight], 8, {"x": [1, 4]}) == inputs.shapes_of([eight], 1, {}) == {"x": (8, 4)}
 
 
 @pytest.mark.parametrize(
     ("tensors", "batch", "shapes", "message"),
     [
         ([TEXT], 1, {}, "input ids [batch, length] leaves length open; give --shape ids="),
+        ([TEXT], 4, {"ids": [2, 7]}, "--shape ids=2x7: given a batch of 4; accepted: of 1 or 4 here"),
+        ([FIXED], 8, {"x": [1, 4]}, "batch: given 8; accepted: 1, to which the model fixes it"),
         ([FIXED], 8, {}, "batch: given 8; accepted: 1, to which the model fixes it"),
         ([FIXED], 1, {"y": [1]}, "--shape y: the model has no such input; it has: x"),
         ([FIXED], 1, {"x": [2, 4]}, "--shape x=2x4: accepted: a shape that fits [1, 4]"),
@@ -47,7 +52,13 @@ def test_shapes_that_do_not_fit(tensors: list[Input], batch: int, shapes: dict[s
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "int64", "int32", "uint8", "int8"])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint32"])
+def test_wide_integers_are_an_index_of_any_table(dtype: str) -> None:
+    tensor = Input(name="token_type_ids", dtype=dtype, dims=(1, 9))
+    assert np.array_equal(inputs.random_inputs([tensor], {tensor.name: (1, 9)}, 3)[tensor.name], np.ones((1, 9), dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "uint8", "int8"])
 def test_random_inputs_are_of_their_type_reproducible_and_not_zero(dtype: str) -> None:
     tensor = Input(name="x", dtype=dtype, dims=("n", 100))
     first, again, other = (inputs.random_inputs([tensor], {"x": (2, 100)}, seed)["x"] for seed in (1, 1, 2))
@@ -66,6 +77,19 @@ def test_inputs_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "i.npz"
     np.savez(path, x=np.ones((5, 3, 8, 8), np.float32), unused=np.ones(1))
     assert inputs.read_npz(path, [IMAGE])["x"].shape == (5, 3, 8, 8)
+    assert [len(inputs.read_npz(path, [IMAGE], batch)["x"]) for batch in (1, 4)] == [1, 4]  # the others calibrate
+    np.savez(tmp_path / "j.npz", x=np.ones((5, 3, 8, 8), np.float32), boxes=np.ones((9, 4), np.float32))
+    boxes, tokens = (
+        Input(name=name, dtype="float32", dims=dims) for name, dims in (("boxes", ("n", 4)), ("t", ("s",)))
+    )
+    assert [len(one) for one in inputs.read_npz(tmp_path / "j.npz", [IMAGE, boxes], 1).values()] == [5, 9]  # no batch
+    np.savez(tmp_path / "k.npz", t=np.ones(7, np.float32))
+    assert len(inputs.read_npz(tmp_path / "k.npz", [tokens], 1)["t"]) == 7
+    assert inputs.shapes_of([IMAGE, tokens], 8, {"t": [100]}) == {"x": (8, 3, 8, 8), "t": (100,)}
+    three = Input(name="x", dtype="float32", dims=(3, 3, 8, 8))
+    assert len(inputs.read_npz(path, [three], 1)["x"]) == 3
+    with pytest.raises(InputError, match=r"i\.npz: x: given 5 samples; accepted: from 8, the batch"):
+        inputs.read_npz(path, [IMAGE], 8)
     with pytest.raises(InputError, match="no array named 'ids'; it has: unused, x"):
         inputs.read_npz(path, [TEXT])
     with pytest.raises(InputError, match=r"x: given float32\[5, 3, 8, 8\]; accepted: float32\[1, 4\]"):

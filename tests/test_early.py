@@ -18,7 +18,7 @@ from nas.jobs import Jobs
 from nas.journal import Journal, Trial, trials_of
 from nas.launcher import Launcher
 from nas.plan import Plan
-from nas.proposals import Proposals, result_of
+from nas.proposals import Proposals, results_of
 from nas.search import Search
 from nas.spaces import find_space
 from nas.study import Study, parameters_of
@@ -131,7 +131,7 @@ def test_trainings_and_the_search_end_early_where_nothing_more_is_to_be_had(tmp_
         stopped = trials[4]
         assert stopped.reason is not None and stopped.reason.startswith("step 2 of 3: score 0.3 at best, and trial ")
         assert stopped.metrics == {"params": 10.0}  # what it could have reached is no metric of it
-        told = result_of(stopped, ["score", "params"])
+        (told,) = results_of([stopped], ["score", "params"])
         assert told["status"] == "done" and told["values"] == pytest.approx({"score": 0.3, "params": 10.0})
         assert trials_of(journal.events) == journal.trials  # a resumed search knows the same
         job = json.loads((tmp_path / "run" / "trials" / "4" / "job" / "job.json").read_text())

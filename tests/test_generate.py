@@ -13,7 +13,7 @@ import pytest
 
 from nas.generate import AskTell, serve
 from nas.generators import Limit, Objective, Spec
-from nas.proposals import Proposals
+from nas.proposals import Proposals, results_of
 from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.registry import find, names
 
@@ -372,3 +372,18 @@ def test_a_process_that_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
         assert next_of(search).source == "sobol"
     finally:
         search.close()
+
+
+def test_what_the_generator_is_told_of_trials() -> None:
+    def trial(state: str, **metrics: float) -> Any:
+        return SimpleNamespace(state=state, choices={"a": 1}, metrics=metrics, sems={"ms": 0.1}, hoped={"acc": 0.5})
+
+    def told(one: Any) -> list[tuple[str, dict[str, float], dict[str, float]]]:
+        return [(each["status"], each["values"], each["sems"]) for each in results_of([one], ["acc", "ms"])]
+
+    assert told(trial("proposed")) == [("pending", {}, {})]
+    measured = [("pending", {}, {}), ("scouted", {"ms": 3.0}, {"ms": 0.1})]
+    assert told(trial("profiled", ms=3.0, params=7.0)) == told(trial("training", ms=3.0)) == measured
+    assert told(trial("failed", ms=3.0)) == [("failed", {}, {}), measured[1]]
+    assert told(trial("completed", ms=3.0, acc=0.9)) == [("done", {"ms": 3.0, "acc": 0.9}, {"ms": 0.1})]
+    assert told(trial("early_stopped", ms=3.0)) == [("done", {"ms": 3.0, "acc": 0.5}, {"ms": 0.1})]

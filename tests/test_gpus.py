@@ -33,7 +33,7 @@ def test_gpus_are_those_of_the_kernel_that_are_not_hidden(tmp_path: Path) -> Non
     (tmp_path / "dev").mkdir()
     for name in ("nvidia0", "nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm"):
         (tmp_path / "dev" / name).touch()
-    assert gpus.visible(tmp_path, {}) == ["0", "2", "10"]
+    assert gpus.visible(tmp_path, {}) == ["0", "1", "2"]  # as CUDA counts, of few of many too
     assert gpus.visible(tmp_path, {"CUDA_VISIBLE_DEVICES": "2, GPU-8f"}) == ["2", "GPU-8f"]
     assert gpus.visible(tmp_path, {"CUDA_VISIBLE_DEVICES": ""}) == []
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from nas.beliefs import Belief
 from nas.features import describe
 from nas.generate import AskTell
 from nas.generators import Limit, Objective, hwnas
@@ -22,6 +23,7 @@ from nas.regions import guessed, radius, slopes_of, successes
 from nas.spaces import Choice, Choices, canonical, find_space
 from nas.surrogate import Surrogate
 from nas.weightless import weightless
+from profiles.errors import InputError
 from profiles.records import digest_of
 from profiles.registry import names
 
@@ -216,6 +218,90 @@ def test_a_search_told_everything_again_goes_on_as_it_would_have(
     assert len(set(configs)) == len(configs) == 11
 
 
+@pytest.mark.parametrize("count", [9, 11, 25])
+def test_it_goes_on_alike_between_two_fits_and_after_trials_that_end_out_of_turn(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hwnas, "_BUILT", 60)
+    monkeypatch.setattr(hwnas, "_TYPICAL", 20)
+    rng = np.random.default_rng(count)
+
+    def told(config: dict[str, Any]) -> dict[str, Any]:
+        values = own_values(config)
+        return {"config": config, "values": values | {"acc": values["acc"] if rng.random() > 0.2 else 0.05}}
+
+    whole, again = (AskTell(own_spec(), seed=5) for _ in range(2))
+    running = [told(config) for config in whole.ask(2)]
+    asked = list(running)
+    while len(asked) < count + 1:
+        whole.tell([running.pop(int(rng.integers(2)))])
+        running += [told(config) for config in whole.ask(1)]
+        asked.append(running[-1])
+    again.tell([{"config": one["config"], "status": "pending"} for one in asked])
+    again.tell([one for one in asked if one not in running])
+    assert again.ask(1) == whole.ask(1)
+
+
+def test_under_a_tight_limit_the_model_of_what_is_measured_guides_before_anything_is_trained() -> None:
+    """As in a search: what breaks the limit is gated, and has no accuracy."""
+    bound = 4.0  # which one network in a hundred keeps
+    search = AskTell(own_spec(constraints=[{"name": "ms", "op": "<=", "bound": bound}]), seed=1)
+    kept = 0
+    for _ in range(16):
+        (config,) = search.ask(1)
+        values = own_values(config)
+        kept += values["ms"] <= bound
+        search.tell([{"config": config, "values": values if values["ms"] <= bound else {"ms": values["ms"]}}])
+    share = np.mean([own_values(one)["ms"] <= bound for one in pool(f"{__name__}:OwnSpace").sample(2000, 5)])
+    assert share < 0.05
+    assert kept >= 4
+
+
+def test_what_cannot_be_meant_is_refused() -> None:
+    with pytest.raises(InputError, match="objective acc: given goal 'maximize'; accepted: max, min"):
+        AskTell(own_spec(objectives=[{"name": "acc", "goal": "maximize"}]), seed=0)
+    with pytest.raises(InputError, match="constraint ms: given op '<'; accepted: <=, >="):
+        AskTell(own_spec(constraints=[{"name": "ms", "op": "<", "bound": 1.0}]), seed=0)
+    search = AskTell(own_spec(), seed=0)
+    (config,) = search.ask(1)
+    search.tell([{"config": config, "values": {"acc": np.float32(0.5), "ms": np.int64(3)}}])
+    for value in (math.nan, None, "0.9"):
+        with pytest.raises(InputError, match=r"tell: acc: given .*; accepted: a finite number, or no value"):
+            search.tell([{"config": config, "values": {"acc": value}}])
+
+
+def test_a_broken_limit_stays_broken_where_the_bad_tail_is_clipped() -> None:
+    x = np.linspace(0, 1, 12)[:, None]
+    values = np.array([0.9, 0.91, 0.92] * 4)
+    values[3] = 0.1
+    for bound in (None, 0.6):
+        belief = Belief("max", [0], 0, bound=bound)
+        belief.tell(x, values, None)
+        assert (belief._y.min() > 0.6) == (bound is None)
+
+
+def test_a_limit_that_is_the_reference_counts_once() -> None:
+    objectives = [Objective(name="acc", goal="max", threshold=0.0), Objective(name="ms", goal="min")]
+    limits = [Limit(name="ms", op="<=", bound=2.0)]
+    believed = {
+        "acc": Believed(np.array([0.5]), np.array([0.1]), False),
+        "ms": Believed(np.log([1.9]), np.array([0.1]), True),
+    }
+    once = log_improvement([], objectives, limits, believed, 0, {"acc": 0.0, "ms": 2.0})
+    assert once == pytest.approx(log_improvement([], objectives, [], believed, 0, {"acc": 0.0, "ms": 2.0}))
+    apart = log_improvement([], objectives, limits, believed, 0, {"acc": 0.0, "ms": 3.0})
+    assert apart < log_improvement([], objectives, [], believed, 0, {"acc": 0.0, "ms": 3.0})
+
+
+def test_a_range_of_few_whole_numbers_is_looked_at_as_a_whole() -> None:
+    parameters = [{"name": "n", "low": 1, "high": 4, "integer": True}, {"name": "rate", "low": 0.0, "high": 1.0}]
+    space = Pool(parameters, dict, 0)
+    found = space.neighbours([{"n": 1, "rate": 0.5}], 0)
+    assert {one["n"] for one in found if one["rate"] == 0.5} == {2, 3, 4}
+    steps = [abs(one["rate"] - 0.5) for n in range(50) for one in space.neighbours([{"n": 1, "rate": 0.5}], n)]
+    assert min(step for step in steps if step) < 0.005 and max(steps) > 0.2  # it refines, and it leaps
+
+
 def test_a_trust_region_by_hand() -> None:
     assert [radius(told, 40) for told in ([], [True], [False], [True] * 9, [False] * 99)] == [10, 15, 9, 20, 1]
     assert radius([True, False, False, False, False] * 20, 40) == 10  # one success in five keeps it
@@ -288,24 +374,24 @@ def test_expected_improvement_by_hand_and_by_sampling() -> None:
 def test_a_limit_counts_by_its_chance_and_a_pending_trial_as_if_it_were_known() -> None:
     objectives = [Objective(name="acc", goal="max", threshold=0.0)]
     limits = [Limit(name="ms", op="<=", bound=2.0)]
-    rows = [{"acc": 1.0, "ms": 1.0}]
+    rows, reference = [{"acc": 1.0, "ms": 1.0}], {"acc": 0.0}
     ms = Believed(np.log([1.0, 4.0]), np.array([0.5, 0.5]), True)
     acc = Believed(np.array([1.0, 1.0]), np.array([2.0, 2.0]), False)
-    found = log_improvement(rows, objectives, limits, {"acc": acc, "ms": ms}, 0)
+    found = log_improvement(rows, objectives, limits, {"acc": acc, "ms": ms}, 0, reference)
     gain = math.log(2.0 / math.sqrt(2 * math.pi))
     chances = [0.5 * math.erfc(-z / math.sqrt(2)) for z in (math.log(2) / 0.5, -math.log(2) / 0.5)]
     assert found == pytest.approx([gain + math.log(chance) for chance in chances])
     # One that is expected to reach 3 leaves less to gain for the one behind it.
     both = {"acc": Believed(np.array([3.0, 1.0]), acc.sd, False), "ms": Believed(ms.mean[[0, 0]], ms.sd, True)}
-    (after,) = log_improvement(rows, objectives, limits, both, 1)
+    (after,) = log_improvement(rows, objectives, limits, both, 1, reference)
     assert after < found[0]
-    assert log_improvement(rows, objectives, limits, both, 2).shape == (0,)
+    assert log_improvement(rows, objectives, limits, both, 2, reference).shape == (0,)
 
 
 def test_far_beyond_the_reference_point_the_nearer_one_is_better() -> None:
     objectives = [Objective(name="ms", goal="min", threshold=1.0)]
     hopeless = {"ms": Believed(np.array([5.0, 9.0]), np.array([1e-2, 1e-2]), True)}
-    near, far = log_improvement([{"ms": 2.0}], objectives, [], hopeless, 0)
+    near, far = log_improvement([{"ms": 2.0}], objectives, [], hopeless, 0, {"ms": 1.0})
     assert 0 > near > far > -math.inf
 
 

@@ -70,11 +70,16 @@ def test_worse_by_itself_and_not_among_all_is_not_a_silent_pass() -> None:
 def test_the_exit_code() -> None:
     alarm = dataclasses.replace(WORSE, confirmed=True)
     right = judgement("b", "same", metric="output")
-    assert exit_code([SAME, SAME, SAME, SAME, UNCLEAR], 0.2) == (3, ["model b got no judgement"])
+    others = [judgement(name, "same") for name in "cdef"]
+    assert exit_code([*others, UNCLEAR], 0.2) == (0, [])  # of one pair in five it was measured, and not decided
+    lost_b = judgement("b", "unjudged")
+    assert exit_code([*others, lost_b], 0.2) == (3, ["model b got no judgement"])
+    # What is exact does not make a pair whose latency is open a decided one.
+    sizes = [judgement(name, "same", metric="model_size_mb") for name in "abcdef"]
+    code, reasons = exit_code([SAME, UNCLEAR, *others[:1], *sizes[:3]], 0.2)
+    assert (code, reasons) == (3, ["1 of 3 pairs have a judgement missing or undecided, more than 20 %"])
     assert exit_code([SAME, judgement("b", "same"), UNCLEAR], 0.5) == (0, [])
-    code, reasons = exit_code([SAME, judgement("b", "same"), UNCLEAR], 0.2)
-    assert (code, reasons) == (3, ["1 of 3 judgements are missing or undecided, more than 20 %"])
-    code, reasons = exit_code([right, UNCLEAR, alarm], 0.2)
+    code, reasons = exit_code([right, lost_b, alarm], 0.2)
     assert code == 1
     assert reasons[0] == "model b got no judgement"
     lost = judgement("c", "unjudged", target="pi5")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from benchmarks import compare, exchange, measuring, models, profile
 from benchmarks.figures import _nets
 from devices import conditions, disturbance, extras, rounds
 from devices.assemble import Taken
+from devices.convert import convert
 from devices.disturbance import Reading
 from devices.measure import Job, Plan
 from profiles import frames
@@ -69,6 +71,49 @@ def test_a_profile_is_json_a_row_of_the_store_and_of_a_csv(
     exchange.import_csv(tmp_path / "p.csv", "other.db", None)
     exchange.export_csv(tmp_path / "again.csv", "other.db", None)
     assert (tmp_path / "again.csv").read_text() == (tmp_path / "p.csv").read_text()
+
+
+def test_what_cannot_be_measured_beside_a_profile_leaves_the_profile(
+    setting: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile.run(setting, **options(operators=True, callers=2))  # engine null has no operators
+    found = json.loads(capsys.readouterr().out)["profiles"]
+    assert [one["operators"] for one in found] == [[], []]
+    assert all("operators" in one["missing"] and one["concurrent"]["callers"] == 2 for one in found)
+
+
+def test_the_first_size_of_a_shape_is_the_batch(tmp_path: Path) -> None:
+    def given(shapes: list[str], batch: int | None = None) -> tuple[Any, int]:
+        found = measuring.Setting.of(["a"], ["local"], None, shapes, None, {"batch": batch}, None)
+        return dict(found.shapes), found.targets[0].batch
+
+    assert given(["x=8x3x4x4", "ids=8x7"]) == ({"x": (1, 3, 4, 4), "ids": (1, 7)}, 8)
+    assert given(["x=8x3x4x4"], 2) == ({"x": (1, 3, 4, 4)}, 2)
+    assert given(["x=1x3x4x4"]) == ({"x": (1, 3, 4, 4)}, 1)
+    assert given(["x=8x3", "ids=2x7"]) == ({"x": (8, 3), "ids": (2, 7)}, 1)
+    assert given(["x=128"]) == ({"x": (128,)}, 1)
+
+
+def test_a_callable_is_one_network_for_engines_of_both_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_nets.py").write_text(
+        "from torch import nn\n\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(12, 2))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found = [
+        models.jobs(["own_nets:net"], shapes={"input": (1, 3, 4)}, inputs=None, folder=tmp_path / name)[0]
+        for name in "ab"
+    ]
+    assert found[0].model.read_bytes() == found[1].model.read_bytes()  # though its weights are random
+    assert found[0].program is not None and found[0].program.is_file()
+    quantised = convert(found[0].model, "int8", folder=tmp_path).model
+    (job,) = models.jobs([str(quantised)], shapes={}, inputs=None, folder=tmp_path)
+    assert job.precision == "int8"
+
+
+def test_paced_latencies_stand_on_paced_calibrations(setting: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    profile.run(setting, **options(interval_ms=2.0))
+    for one in json.loads(capsys.readouterr().out)["profiles"]:
+        assert one["calibration"]["reference_ms"] == one["calibration"]["measured_ms"]
 
 
 def test_a_table_says_what_a_person_asks_for(setting: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,7 +242,7 @@ def answer(ratio: float, spread: float, disturbed: bool = False) -> dict[str, An
 
 def rounds_of(ratios: list[float], plan: Plan) -> int:
     taken = Taken(model="m")
-    for _, number in rounds.order([taken], plan):
+    for _, number in rounds.order([taken], plan, time.monotonic):
         taken.latency[number] = answer(ratios[number], 0.0)
     return len(taken.latency)
 
@@ -213,7 +258,7 @@ def test_a_model_that_failed_is_left_alone() -> None:
     taken = [Taken(model="a"), Taken(model="b")]
     taken[0].error = HwnasError("broken")
     seen = []
-    for which, number in rounds.order(taken, Plan(processes=3, groups=2, within=0.01)):
+    for which, number in rounds.order(taken, Plan(processes=3, groups=2, within=0.01), time.monotonic):
         seen.append((which, number))
         taken[which].latency[number] = answer(2.0, 0.0)
     assert [number for which, number in seen if which == 1] == [0, 1, 2]

@@ -62,7 +62,8 @@ def test_every_meter_is_a_frozen_dataclass_of_its_keys_and_says_how_it_is_used(n
     kind = meters.meter_class(name)
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    assert all(hint in (str, int, float, Path, str | None, tuple[str, ...]) for hint in get_type_hints(kind).values())
+    accepted = (str, int, float, Path, str | None, int | None, tuple[str, ...])
+    assert all(hint in accepted for hint in get_type_hints(kind).values())
     text = str(registry.find("devices.meters", name).__doc__)
     assert f'meter = "{name}"' in text or f'meter = {{name = "{name}"' in text
 
@@ -345,6 +346,8 @@ def nvml(energy: bool, instant: bool, usage: bool, capability: int = 9) -> types
         nvmlInit=lambda: None,
         nvmlShutdown=lambda: None,
         nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetHandleByUUID=lambda uuid: 7,
+        nvmlDeviceGetIndex=lambda handle: handle,
         nvmlDeviceGetName=lambda handle: "Tegra",
         nvmlDeviceGetCudaComputeCapability=lambda handle: (capability, 0),
         nvmlDeviceGetTotalEnergyConsumption=supported(energy, 12_000),
@@ -370,6 +373,17 @@ def test_nvml_takes_the_best_that_a_read_shows_to_be_supported(
     monkeypatch.setitem(sys.modules, "pynvml", module)
     sensor = opened("nvml")
     assert (sensor.quantity, value(sensor), sensor.period_s) == (quantity, found, period_s)
+
+
+def test_nvml_reads_the_gpu_that_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(energy=True, instant=True, usage=True))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert opened("nvml").label == "nvml: GPU 0 Tegra"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1")
+    assert opened("nvml").label == "nvml: GPU 2 Tegra"
+    assert opened("nvml", gpu=1).label == "nvml: GPU 1 Tegra"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8f2c")
+    assert opened("nvml").label == "nvml: GPU 7 Tegra"
 
 
 def test_nvml_on_a_jetson_supports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from devices.engines._torch_program import inputs_of
 from nas import models
 from nas.export import count, reference_output
 from profiles.errors import InputError
@@ -43,7 +44,9 @@ def test_both_files_of_a_model_answer_as_it_does(name: str, tmp_path: Path) -> N
     session = ort.InferenceSession(models.onnx_file(name, tmp_path), providers=["CPUExecutionProvider"])
     tolerance = 1e-4 * float(np.abs(expected).max())
     np.testing.assert_allclose(session.run(None, {"input": x})[0], expected, rtol=0, atol=tolerance)
-    program = torch.export.load(models.program_file(name, tmp_path)).module()
+    exported = torch.export.load(models.program_file(name, tmp_path))
+    assert [one.name for one in inputs_of(exported)] == ["input"]  # whatever the network calls it
+    program = exported.module()
     for batch in (1, 2):  # the batch axis stays free
         answer = program(torch.from_numpy(x[:batch])).detach().numpy()
         np.testing.assert_allclose(answer, expected[:batch], rtol=0, atol=tolerance)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from profiles.database import Database, NotUnique, _limits, without_password
+from profiles.database import Database, NotUnique, _limits, file_of, without_password
 from profiles.errors import InputError, UnavailableError
 from profiles.migrations import VERSION_TABLE
 from profiles.schema import VERSION, events, metadata
@@ -116,6 +116,17 @@ def test_several_processes_open_a_new_store_at_once(tmp_path: Path) -> None:
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     with Store(tmp_path / "s.db") as store:
         assert [event.seq for event in store.events("s")] == list(range(1, 16))
+
+
+def test_a_path_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("what?.db", "a%20b.db", "plain.db"):
+        Store(tmp_path / name).close()
+        assert file_of(f"sqlite:///{tmp_path}/plain.db") == tmp_path / "plain.db"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a%20b.db", "plain.db", "what?.db"]
+    monkeypatch.chdir(tmp_path)
+    Store("relative.db").close()
+    assert Path("relative.db").is_file()
+    assert file_of("postgresql+psycopg://ann@db/hwnas") is file_of("sqlite://") is file_of("plain.db") is None
 
 
 def test_a_place_is_taken_once(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.baselines import Baselines, differences
+from benchmarks.baselines import Baselines, differences, folder_of
 from benchmarks.figures import _nets
 from benchmarks.suite import entries, load_suite
 from devices import onnxfile
@@ -54,6 +54,10 @@ def test_a_search_without_a_front_is_one_model_without_a_judgement(tmp_path: Pat
     run, a = entries(load_suite(path), path, tmp_path)
     assert (run.name, run.run, a.name, a.error) == ("run", tmp_path / "run", "a.onnx", None)
     assert "given a folder without study.toml and study.db" in str(run.error)
+    path = written(tmp_path, 'name = "s"\nmodels = ["../runs/gone", "a.onnx"]\n[metrics]\nval_accuracy = "0.2pp"\n')
+    gone, a = entries(load_suite(path), path, tmp_path)  # it may be one: the others are watched all the same
+    assert (gone.name, a.error) == ("gone", None)
+    assert "no such model file" in str(gone.error)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,18 @@ def test_what_is_kept_is_a_copy_and_the_last_one_counts(tmp_path: Path) -> None:
     second.file.write_bytes(first.file.read_bytes())
     with pytest.raises(UnavailableError, match="the kept file is missing or damaged"):
         second.job(job)
+    _nets.stack(model, layers=1, channels=4, side=4)
+    with Store(tmp_path / "hwnas.db") as store:  # what the message says mends it
+        Baselines(store, "nightly/s", tmp_path / "kept").keep(job, "local", LOCAL, {}, None)
+    assert second.job(job).model == second.file
+    assert sorted(one.name for one in (tmp_path / "kept").iterdir()) == sorted([first.digest, second.digest])
+
+
+def test_kept_files_lie_beside_the_store(tmp_path: Path) -> None:
+    for store in (tmp_path / "hwnas.db", f"sqlite:///{tmp_path}/hwnas.db"):
+        assert folder_of(store, Path("fleets/fleet.toml")) == tmp_path / "hwnas-kept"
+    assert folder_of("postgresql://db/hwnas", Path("fleets/fleet.toml")) == Path("fleets/hwnas-kept")
+    assert folder_of("postgresql://db/hwnas", None) == Path("hwnas-kept")
 
 
 def test_weights_beside_the_file_are_kept_too(tmp_path: Path) -> None:
@@ -148,10 +164,10 @@ def test_settings_of_the_target_and_the_origin_are_kept(tmp_path: Path) -> None:
 
 def test_a_copy_that_fails_is_no_baseline(tmp_path: Path) -> None:
     model = _nets.mlp(tmp_path / "a.onnx")
-    (tmp_path / "kept" / onnxfile.digest(model) / "in the way").mkdir(parents=True)
+    (tmp_path / "kept").write_text("in the way")
     with Store(tmp_path / "hwnas.db") as store:
         baselines = Baselines(store, "nightly/s", tmp_path / "kept")
-        with pytest.raises(OSError, match="not empty"):
+        with pytest.raises(OSError, match="exists"):
             baselines.keep(Job(model=model, name="a"), "local", LOCAL, {}, None)
         assert store.events("nightly/s") == []
 

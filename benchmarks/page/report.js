@@ -45,8 +45,8 @@
   // What a cell sorts by: its number, or its text; what is not measured comes last in either direction.
   function key(row, column) {
     const text = row.cells[column].textContent.trim();
-    const value = row.cells[column].classList.contains("number") ? parseFloat(text.replace(/\u202f/g, "")) : text;
-    return text === "-" || Number.isNaN(value) ? null : value;
+    const number = row.cells[column].classList.contains("number") ? parseFloat(text.replace(/\u202f/g, "")) : NaN;
+    return text === "-" || text === "" ? null : Number.isNaN(number) ? text : number; // a choice may be a word
   }
 
   function compare(one, other) {

@@ -17,6 +17,8 @@ a pool for each session, the threads of one model would still spin while the oth
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -52,8 +54,11 @@ _WHEELS = {
     "qnn": "onnxruntime-qnn",
 }
 _CUDA = ("cuda", "tensorrt")  # providers whose tensors can lie in CUDA memory
-# TensorRT's engines are built anew for each session, whatever an earlier one left: load_ms holds the build.
-_SETTINGS = {"tensorrt": {"trt_engine_cache_enable": "0", "trt_timing_cache_enable": "0"}}
+_LIBRARIES = {  # provider -> how what it loads comes to where no libraries of the system are
+    "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    "tensorrt": "pip install tensorrt, of the major version that this onnxruntime was built with",
+}
+_BAD_MODELS = ("InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoModel", "NoSuchFile", "NotImplemented")
 # Its Linux wheel keeps usage data in ~/.cache/Microsoft unless told otherwise, at its import.
 if hasattr(ort, "disable_telemetry_events"):
     ort.disable_telemetry_events()
@@ -76,23 +81,28 @@ def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: boo
     if name.endswith(PROGRAM):
         raise InputError(f"{name}: given an exported program of torch; accepted by ONNX Runtime: an ONNX file")
     wanted = _provider(target.provider)
-    if target.provider in _CUDA and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # CUDA's libraries of pip packages, which the loader does not find by itself
+    _load_libraries(target.provider)
     options = _options(target.threads, plain)
     folder = _Folder(prefix="hwnas-trace-") if trace else None
     if folder is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder.name) / "trace")
-    providers = [(wanted, _SETTINGS.get(target.provider, {}))]
+    providers = [(wanted, _settings(target))]
     providers += [] if wanted == "CPUExecutionProvider" else [("CPUExecutionProvider", {})]
     try:
         session = ort.InferenceSession(name if isinstance(model, Path) else model, options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no base but this
-        raise InputError(f"{name}: ONNX Runtime {ort.__version__} cannot load it: {one_line(error)}") from None
+        bad = target.provider == "cpu" or type(error).__name__ in _BAD_MODELS
+        text = f"{name}: ONNX Runtime {ort.__version__} cannot load it: {one_line(error)}"
+        raise (InputError if bad else MeasurementError)(text) from None
     session.disable_fallback()
     if session.get_providers()[0] != wanted:
         instead = _short(session.get_providers()[0])
-        raise MeasurementError(f"asked for the provider {target.provider}; ONNX Runtime would run on {instead}")
+        cure = _LIBRARIES.get(target.provider)
+        missing = f": its libraries cannot be loaded; {cure}" if cure else ""
+        raise MeasurementError(
+            f"asked for the provider {target.provider}; ONNX Runtime would run on {instead}{missing}"
+        )
     bare = target.provider in _CUDA and not target.transfers
     return _Session(session, "cuda" if bare else "cpu", folder)
 
@@ -184,6 +194,27 @@ def operators_of(events: Sequence[dict[str, Any]]) -> list[tuple[str, str, str, 
             kinds[name] = (arguments.get("op_name", ""), _short(arguments["provider"]))
     # The first run is slower, and its time is another figure.
     return [(name, *kinds[name], float(np.median(times[1:] or times))) for name, times in found.items()]
+
+
+def _load_libraries(provider: str) -> None:
+    """Those of pip packages, which the system's loader does not find by itself."""
+    if provider in _CUDA and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    if provider == "tensorrt":
+        with contextlib.suppress(ImportError, OSError):
+            importlib.import_module("tensorrt")
+
+
+def _settings(target: Target) -> dict[str, str]:
+    """Of the provider."""
+    if target.provider == "xnnpack":  # which has a thread pool of its own
+        return {"intra_op_num_threads": str(target.threads)}
+    if target.provider != "tensorrt":
+        return {}
+    # Engines are built anew for each session, whatever an earlier one left: load_ms holds the build. TensorRT up to 10
+    # takes no fp16 and no int8 graph unless told so.
+    narrow = {"fp16": {"trt_fp16_enable": "1"}, "int8": {"trt_int8_enable": "1"}}.get(target.precision, {})
+    return {"trt_engine_cache_enable": "0", "trt_timing_cache_enable": "0", **narrow}
 
 
 def _options(threads: int, plain: bool) -> ort.SessionOptions:

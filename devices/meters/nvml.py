@@ -1,7 +1,7 @@
 """NVIDIA's own counter of a GPU (NVML).
 
     meter = "nvml"
-    meter = {name = "nvml", gpu = 1}      # NVML's number, that of nvidia-smi
+    meter = {name = "nvml", gpu = 1}      # NVML's number, that of nvidia-smi; default: the GPU that is measured
 
 The energy counter (Volta on); where it is not supported, the power of the moment (the INSTANT field); else the power
 that drivers report by default, since Ampere an average over 1 s, so that windows become long. On Jetson NVML starts and
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from devices import gpus
 from devices.meters import Sensor
 from devices.meters._sysfs import powers
 from profiles.clock import now_ns
@@ -26,7 +27,7 @@ _AMPERE = 8  # compute capability
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
-    gpu: int = 0
+    gpu: int | None = None
     period_s: float = 0.1
 
     def open(self) -> Sensor:
@@ -42,15 +43,19 @@ class Meter:
             return self._sensor(nvml)
         except nvml.NVMLError as error:
             nvml.nvmlShutdown()
-            raise UnavailableError(f"meter nvml: GPU {self.gpu}: {error}") from None
+            raise UnavailableError(f"{self._name}: {error}") from None
         except UnavailableError:
             nvml.nvmlShutdown()
             raise
 
+    @property
+    def _name(self) -> str:
+        return "meter nvml: " + ("the GPU that is measured" if self.gpu is None else f"GPU {self.gpu}")
+
     def _sensor(self, nvml: Any) -> Sensor:
-        handle = nvml.nvmlDeviceGetHandleByIndex(self.gpu)
+        handle = gpus.first(nvml) if self.gpu is None else nvml.nvmlDeviceGetHandleByIndex(self.gpu)
         name = nvml.nvmlDeviceGetName(handle)
-        label = f"nvml: GPU {self.gpu} {name.decode() if isinstance(name, bytes) else name}"
+        label = f"nvml: GPU {nvml.nvmlDeviceGetIndex(handle)} {name.decode() if isinstance(name, bytes) else name}"
 
         def energy_j() -> float:
             return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
@@ -69,7 +74,7 @@ class Meter:
                 try:
                     return read()
                 except nvml.NVMLError as error:
-                    raise MeasurementError(f"meter nvml: GPU {self.gpu}: {error}") from None
+                    raise MeasurementError(f"{self._name}: {error}") from None
 
             return value
 
@@ -92,9 +97,7 @@ class Meter:
                     read=powers(guarded(read)),
                     close=nvml.nvmlShutdown,
                 )
-        raise UnavailableError(
-            f"meter nvml: GPU {self.gpu} reports neither energy nor power; on a Jetson take the meter jetson"
-        )
+        raise UnavailableError(f"{self._name} reports neither energy nor power; on a Jetson take the meter jetson")
 
 
 def _supported(nvml: Any, read: Callable[[], float]) -> bool:

@@ -196,7 +196,7 @@ def _parity(one: _Pass) -> Record:
     model = Path(request["model"])
     known = _inputs_of(model)
     if request.get("reference"):
-        feeds, expected = passes.read_reference(Path(request["reference"]), known)
+        feeds, expected = passes.read_reference(Path(request["reference"]), known, target.batch)
     else:
         feeds = passes.feeds_of(known, target, request)
         plain = dataclasses.replace(target, provider="cpu", precision="fp32", threads=1)

@@ -21,7 +21,7 @@ static Model load(const char *path, const char *provider, int threads, const cha
         check(ort->SetInterOpNumThreads(options, 1), "MeasurementError", "options");
     }
     if (trace) check(ort->EnableProfiling(options, trace), "MeasurementError", "options");
-    use_provider(options, provider);
+    use_provider(options, provider, threads);
     const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
     check(ort->CreateSession(env, path, options, &model.session), "InputError", name);
     check(ort->SessionGetInputCount(model.session, &model.inputs), "MeasurementError", name);

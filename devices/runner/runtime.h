@@ -126,7 +126,7 @@ static void add_providers(Text *text, const char *format, const char *between) {
     }
 }
 
-static void use_provider(Object *options, const char *provider) {
+static void use_provider(Object *options, const char *provider, int threads) {
     if (!strcmp(provider, "cpu")) return;
     char **names, upper[64] = "";
     int count, found = 0;
@@ -146,5 +146,9 @@ static void use_provider(Object *options, const char *provider) {
         return;
     }
     for (size_t i = 0; provider[i] && i < sizeof upper - 1; i++) upper[i] = (char)toupper((unsigned char)provider[i]);
-    check(ort->SessionOptionsAppendExecutionProvider(options, upper, NULL, NULL, 0), "UnavailableError", provider);
+    char count_of_threads[16];
+    snprintf(count_of_threads, sizeof count_of_threads, "%d", threads);
+    const char *keys[] = {"intra_op_num_threads"}, *values[] = {count_of_threads};
+    size_t settings = !strcmp(provider, "xnnpack"); /* which has a thread pool of its own */
+    check(ort->SessionOptionsAppendExecutionProvider(options, upper, keys, values, settings), "UnavailableError", provider);
 }

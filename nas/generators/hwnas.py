@@ -11,7 +11,8 @@ works and what it was compared with: docs/generators.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -20,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.beliefs import Belief, spread
-from nas.generators import Choices, Observation, Seen, Spec
-from nas.improvement import Believed, log_improvement
+from nas.generators import Choices, Objective, Observation, Seen, Spec
+from nas.improvement import Believed, log_chance, log_improvement
 from nas.networks import Networks
-from nas.pareto import front
+from nas.pareto import complete, front, reference_point, worst_of_interest
 from nas.pool import Pool
 from nas.regions import guessed, radius, slopes_of, successes
 from nas.spaces import canonical, find_space
@@ -45,6 +46,7 @@ _NEIGHBOURS = 31  # of one candidate at one change at most; where a space has mo
 _AROUND = 2_000  # candidates of trust regions in a step, of which
 _LOOKED_AT = 16  # are built and described
 _INITIAL_WARM = 2
+_BROKEN = 1e6  # more than any distance: keeping the limits comes first
 _TYPICAL = 300  # those that decide which features there are
 
 
@@ -105,17 +107,20 @@ class _Hwnas:
 
     def propose(self, seen: Seen) -> Choices | None:
         done = [o for o in self._observations.values() if o.status == "done"]
-        modelled = len(self._observations) >= self._initial and self._learn(done)
-        candidates = self._candidates(done) if modelled else self._basis()
+        begun = len(self._observations) >= self._initial
+        known = self._learn() if begun else set()
+        modelled = known >= self._goals.keys()
+        candidates = self._candidates(done) if modelled or (known and not self._wide) else self._basis()
         new = np.array([key not in self._observations for key in candidates.keys], bool)
         if (new & candidates.real).any():  # a network that ignores its input is the last resort
             new &= candidates.real
-        if not modelled:
+        if not begun:
             new = self._half(new)
         rows = np.flatnonzero(new)
         if not len(rows):
             return None
-        score = self._score(done, candidates.x[rows]) if modelled else self._distance(candidates.x[rows])
+        x = candidates.x[rows]
+        score = self._score(done, x) if modelled else self._fitting(x, known) + self._distance(x)
         best = candidates.choices[rows[np.argmax(score)]]
         return None if seen(best) else best
 
@@ -138,31 +143,52 @@ class _Hwnas:
         weights[choices:] = 1.0 / np.sqrt(max(self._features, 1))
         return spread(x * weights, known * weights)
 
-    def _learn(self, done: Sequence[Observation]) -> bool:
-        """Tell each metric's model what was measured; ``False`` where a metric was not measured often enough."""
-        ended = {key for key, o in self._observations.items() if o.status == "done"}
-        done = [*(o for key, o in self._scouted.items() if key not in ended), *done]
+    def _fitting(self, x: Array, known: set[str]) -> Array:
+        """(n,): far below 0 where a limit on one of the ``known`` metrics is rather broken than kept, the farther the
+        surer. While nothing that was measured keeps the limits, nothing is trained, and there is no other model."""
+        limits = [limit for limit in self._spec.limits if limit.name in known]
+        chance = log_chance(self._believed(x[:0], x, known), limits, len(x))
+        return np.where(chance < math.log(0.5), _BROKEN * (chance - 1.0), 0.0)
+
+    def _learn(self) -> set[str]:
+        """Tell each metric's model what was measured; the metrics that were measured often enough to have one."""
+        # In one order, whatever ends first: what was measured of a trial stands where its end will.
+        pure = [o for key, o in self._scouted.items() if key not in self._observations]
+        trials = [o if o.status == "done" else self._scouted.get(key) for key, o in self._observations.items()]
+        done = [*pure, *(o for o in trials if o is not None)]
         x = self._described([o.choices for o in done]).x
+        known: set[str] = set()
         for name, goal in self._goals.items():
             rows = [row for row, o in enumerate(done) if name in o.values]
             if len(rows) < 2:
-                return False
+                continue
             values = np.array([done[row].values[name] for row in rows], float)
             sems = np.array([done[row].sems.get(name, np.nan) for row in rows], float)
             warm = self._warm_start.columns(name)
-            model = self._models.setdefault(name, Belief(goal, self._pool.owner, self._features, warm))
+            worst = worst_of_interest(Objective(name=name, goal=goal), self._spec.limits)
+            model = self._models.setdefault(name, Belief(goal, self._pool.owner, self._features, warm, worst))
             model.tell(self._warm_start.beside(name, x[rows]), values, None if np.isnan(sems).any() else sems)
-        return True
+            known.add(name)
+        return known
 
     def _score(self, done: Sequence[Observation], x: Array) -> Array:
         """(n,): the logarithm of expected improvement times the chance of keeping the limits."""
         pending = self._described([o.choices for o in self._observations.values() if o.status == "pending"]).x
-        believed = {}
-        for name, model in self._models.items():
-            every = self._warm_start.beside(name, np.vstack([pending, x]))
-            believed[name] = Believed(*model.predict(every, every[: len(pending)]), model.log)
-        rows = [o.values for o in done]
-        return log_improvement(rows, self._spec.objectives, self._spec.limits, believed, len(pending))
+        believed = self._believed(pending, x, self._goals.keys())
+        rows, objectives, limits = [o.values for o in done], self._spec.objectives, self._spec.limits
+        # As reports do, what was random decides where the reference point is that nothing else fixes.
+        first = [o.values for o in list(self._observations.values())[: self._spec.initial] if o.status == "done"]
+        first = [values for values in first if complete(values, objectives)]
+        reference = reference_point(first or rows, objectives, limits) or {}
+        return log_improvement(rows, objectives, limits, believed, len(pending), reference)
+
+    def _believed(self, pending: Array, x: Array, names: Iterable[str]) -> dict[str, Believed]:
+        """By metric, of the ``pending`` and of ``x``."""
+        found = {}
+        for name in names:
+            every, model = self._warm_start.beside(name, np.vstack([pending, x])), self._models[name]
+            found[name] = Believed(*model.predict(every, every[: len(pending)]), model.log)
+        return found
 
     def _candidates(self, done: Sequence[Observation]) -> _Candidates:
         basis = self._basis()
@@ -171,8 +197,10 @@ class _Hwnas:
         most = max(_WORK // (len(self._observations) + len(self._scouted)), 1_000)
         basis = _Candidates(basis.choices[:most], basis.keys[:most], basis.x[:most], basis.real[:most])
         rows = [o.values for o in done]
-        # Where nothing keeps the limits yet, what comes closest is on the front without them.
-        members = front(rows, self._spec.objectives, self._spec.limits) or front(rows, self._spec.objectives)
+        # Where nothing keeps the limits yet, what comes closest is on the front without them, or on that of the limits.
+        limited = [Objective(name=one.name, goal=self._goals[one.name]) for one in self._spec.limits]
+        objectives = self._spec.objectives
+        members = front(rows, objectives, self._spec.limits) or front(rows, objectives) or front(rows, limited)
         best = [done[row].choices for row in members]
         if not best:
             return basis

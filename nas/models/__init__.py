@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from devices.bundle import cache_folder
 from devices.measure import Job
@@ -43,19 +44,27 @@ def build(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     """The network, in evaluation mode and with the same weights each time, and its input shape.
 
     Convolutions and linear layers are He-normal, so that activations keep their scale through the depth, as those of a
-    trained network do; BatchNorm is the identity. The global random state stays as it was. Raises InputError on an
-    unknown name.
+    trained network do; BatchNorm is the identity. Raises InputError on an unknown name.
     """
-    import torch
-
     from nas.models._layers import he_normal
 
     model: ReferenceModel = registry.find("nas.models", name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+
+    def built() -> nn.Module:
         module = model.build()
         he_normal(module)
-    return module.eval(), model.input_shape
+        return module
+
+    return seeded(built).eval(), model.input_shape
+
+
+def seeded(build: Callable[[], Any]) -> Any:
+    """What ``build`` gives, with the same weights each time; the global random state stays as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return build()
 
 
 def onnx_file(name: str, folder: Path | None = None) -> Path:

@@ -54,6 +54,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--app-id", help="what the scheduler calls this job")
     options = parser.parse_args(arguments)
     if options.ticket is not None and files.read_text(options.out_dir / "ticket") != options.ticket:
+        print(f"{options.out_dir}: not this job's: another one took its place, or this node lacks it", file=sys.stderr)
         return 1
     script = Path(__file__).with_name("train.py") if str(options.script) == DEFAULT else options.script
     command = [sys.executable, str(script), str(options.candidate), str(options.out_dir)]

@@ -56,7 +56,7 @@ def read_outcome(out_dir: Path, word: Word | None = None) -> Outcome:
     result = read_result(out_dir)
     said = word.reason if word else None
     if result is None:
-        lost = "ended without a result: killed, lost by its scheduler, or a full disk"
+        lost = "ended without a result: killed, lost by its scheduler, a full disk, or a run folder that its node lacks"
         return Outcome(reason=said or lost, transient=word.transient if word and said else True)
     times = {"wall_s": result["wall_s"], "cpu_s": result["cpu_s"]}
     if result["exit_code"] != 0:
