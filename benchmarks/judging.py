@@ -69,7 +69,7 @@ class Ready:
         return self.same_file and not self.changed
 
     @property
-    def elsewhere(self) -> bool:
+    def new_environment(self) -> bool:
         """Both files run in one environment that is not the baseline's: what it does to both is not in their ratio."""
         return bool(self.changed) and self.alike
 
@@ -145,7 +145,7 @@ def judge(
         return dataclasses.replace(one, verdict="same", reason="the same file in the same environment"), None
     how = "--baseline-python measures in one like it, hwnas baseline set accepts the new one"
     reason = f"the environment is not the baseline's ({', '.join(here.changed)}): {how}"
-    if here.elsewhere and here.same_file and metric != SIZE:
+    if here.new_environment and here.same_file and metric != SIZE:
         return dataclasses.replace(one, verdict="unjudged", reason=reason), None
     work = judges.Work(session=session, one=one, arms=here.arms, effort=effort, run=pair.entry.run)
     try:
@@ -154,7 +154,7 @@ def judge(
         if session.closed:
             raise
         return dataclasses.replace(one, verdict="unjudged", reason=str(error)), None
-    if here.elsewhere and metric != SIZE and found.verdict in ("same", "improved"):
+    if here.new_environment and metric != SIZE and found.verdict in ("same", "improved"):
         found = dataclasses.replace(
             found, verdict="unjudged", reason=f"{found.verdict} as the baseline's file; {reason}"
         )

@@ -22,6 +22,7 @@ from devices.session import Session, connect
 from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.records import Target
 from profiles.store import Store
+from profiles.urls import place_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -220,7 +221,7 @@ def store_of(url: str | None, fleet: Path | None) -> str | Path:
     """``--store``: a URL or a file; else ``hwnas.db`` beside the fleet file, or in the working directory."""
     if url is None:
         return (fleet.parent if fleet else Path()) / STORE
-    return url if "://" in url else Path(url)
+    return place_of(url)
 
 
 def open_store(url: str | None, fleet: Path | None) -> Store:

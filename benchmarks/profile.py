@@ -102,8 +102,7 @@ def measured(here: Bench, target: Target, plan: Plan, extra: Extra) -> list[Prof
     jobs = [one for one in usable if isinstance(one, Job)]
     if not jobs:
         return [one for one in usable if isinstance(one, HwnasError)]
-    # Back to back, as the reference was taken, the calibration model is faster than in a paced block.
-    reference_ms = None if plan.interval_ms else here.reference_ms(target)
+    reference_ms = here.reference_ms(target)
     harness_us = extras.harness_us(session, target)
     plan = dataclasses.replace(plan, meter=here.meter(target))
     results = profile_all(session, jobs, target, reference_ms=reference_ms, plan=plan, on_event=here.progress.hear)

@@ -45,7 +45,8 @@ class Taken:
 
 
 def assemble(one: Taken, target: Target, device: dict[str, Any], *, reference_ms: float | None, plan: Plan) -> Profile:
-    """``device``: its fingerprint. ``reference_ms``: ``None`` takes the calibration model's time in these blocks."""
+    """``device``: its fingerprint. ``reference_ms``: ``None``, or a paced plan, takes the calibration model's time in
+    these blocks."""
     blocks = blocks_of(one.latency)
     flags, used = settle(blocks, processes=len(one.latency), groups=plan.groups)
     ratios = statistics.group_log_ratios(used, "model", "calibration")
@@ -60,6 +61,8 @@ def assemble(one: Taken, target: Target, device: dict[str, Any], *, reference_ms
     times_ns = _times(used, "model")
     median_ms = float(np.median(times_ns)) / 1e6
     measured_ms = float(np.median(_times(used, "calibration"))) / 1e6
+    if plan.interval_ms:  # back to back, as the reference was taken, the model is faster than in a paced block
+        reference_ms = None
     clock = Calibration(digest=calibration_digest(), measured_ms=measured_ms, reference_ms=reference_ms or measured_ms)
     calibrated_ms = clock.reference_ms * math.exp(log_ratio.value)
     memory = one.memory or {"peak_memory_mb": None, "reason": "the memory pass was not asked for"}

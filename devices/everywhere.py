@@ -109,8 +109,7 @@ class _Measurement:
         def tell(kind: str, data: dict[str, Any]) -> None:
             session.on_event(kind, {"device": session.name, "target": target.name, **data})
 
-        # Back to back, as the reference was taken, the calibration model is faster than in a paced block.
-        reference_ms = None if plan.interval_ms else self.references.of(session, target)
+        reference_ms = self.references.of(session, target)
         hear = tell if self.on_event else None
         found = measure.profile(session, job, target, reference_ms=reference_ms, plan=plan, on_event=hear)
         return self.finish(session, job, found) if self.finish else found

@@ -18,6 +18,7 @@ from profiles import files
 from profiles.database import in_a_file, without_password
 from profiles.errors import InputError
 from profiles.store import Store
+from profiles.urls import place_of
 
 
 def open_store(
@@ -55,9 +56,12 @@ def served(folder: RunFolder, given: str | None = None) -> bool:
 
 
 def _url(given: str) -> str:
-    if "://" not in given and any(letter in given for letter in "?%#"):
+    place = place_of(given)
+    if isinstance(place, str):
+        return in_a_file(place)
+    if any(letter in given for letter in "?%#"):  # which mean something else in the URL that store.json holds
         raise InputError(f"--store: given {given}; accepted: a path without ?, % and #, or a URL")
-    return in_a_file(given) if "://" in given else f"sqlite:///{Path(given).absolute()}"
+    return f"sqlite:///{place.absolute()}"
 
 
 def _write_once(path: Path, value: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from profiles.errors import InputError, UnavailableError
 from profiles.migrations import bring_up_to_date
-from profiles.urls import shown
+from profiles.urls import place_of, shown
 
 PATIENCE_S = 300.0  # how long a server that was there once is waited for
 _PAUSES_S = (0.1, 2.0)  # the first, and the longest
@@ -44,7 +44,7 @@ class Database:
         """Raises InputError on a URL that cannot be read and on tables of a newer hwnas, UnavailableError where the
         database cannot be opened, or its driver is not installed.
         """
-        url = Path(url) if isinstance(url, str) and "://" not in url else url
+        url = place_of(url) if isinstance(url, str) else url
         # Made of its parts: a path may hold what means something else in a URL.
         address: sa.URL | str = sa.URL.create("sqlite", database=str(url)) if isinstance(url, Path) else url
         self.name = str(url) if isinstance(url, Path) else shown(url)
@@ -146,9 +146,8 @@ _EXAMPLE = "postgresql+psycopg://user@host/database"
 
 def without_password(url: str) -> tuple[str, str | None]:
     """The URL as it may be written down, and the password that was in it."""
-    try:
-        given = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
+    given = _parsed(url)
+    if given is None:
         return shown(url), None
     query = {key: value for key, value in given.query.items() if key != "password"}
     plain = sa.URL.create(given.drivername, given.username, None, given.host, given.port, given.database, query)
@@ -158,12 +157,9 @@ def without_password(url: str) -> tuple[str, str | None]:
 
 def file_of(url: str) -> Path | None:
     """The file of an SQLite URL; ``None`` for a server's, and for what is no URL."""
-    try:
-        given = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
-        return None
-    is_file = given.get_backend_name() == "sqlite" and given.database and not given.database.startswith("file:")
-    return Path(given.database) if is_file and given.database else None
+    given = _parsed(url)
+    path = given.database if given is not None and given.get_backend_name() == "sqlite" else None
+    return None if not path or path.startswith("file:") else Path(path)
 
 
 def in_a_file(url: str) -> str:
@@ -171,11 +167,8 @@ def in_a_file(url: str) -> str:
 
     Raises InputError where the database would lie in memory and end with its process.
     """
-    try:
-        given = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
-        return url
-    if given.get_backend_name() != "sqlite":
+    given = _parsed(url)
+    if given is None or given.get_backend_name() != "sqlite":
         return url
     path = given.database or ""
     if path in ("", "file:") or ":memory:" in path or given.query.get("mode") == "memory":
@@ -183,6 +176,13 @@ def in_a_file(url: str) -> str:
     if path.startswith("file:"):
         return url
     return given.set(database=str(Path(path).absolute())).render_as_string(hide_password=False)
+
+
+def _parsed(url: str) -> sa.URL | None:
+    try:
+        return sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return None
 
 
 def _limits(address: sa.URL | str) -> dict[str, int]:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+
+def place_of(store: str) -> str | Path:
+    """A URL as it is; anything else is the path of a file."""
+    return store if "://" in store else Path(store)
 
 
 def shown(url: str) -> str:

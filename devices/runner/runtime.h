@@ -150,5 +150,6 @@ static void use_provider(Object *options, const char *provider, int threads) {
     snprintf(count_of_threads, sizeof count_of_threads, "%d", threads);
     const char *keys[] = {"intra_op_num_threads"}, *values[] = {count_of_threads};
     size_t settings = !strcmp(provider, "xnnpack"); /* which has a thread pool of its own */
-    check(ort->SessionOptionsAppendExecutionProvider(options, upper, keys, values, settings), "UnavailableError", provider);
+    check(ort->SessionOptionsAppendExecutionProvider(options, upper, keys, values, settings), "UnavailableError",
+          provider);
 }
