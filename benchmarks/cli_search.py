@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -83,5 +84,7 @@ def _bounds(option: str, pairs: list[str] | None) -> dict[str, float]:
         try:
             bounds[metric] = float(text)
         except ValueError:
-            raise InputError(f"{option} {pair}: given {text!r}; accepted: a number") from None
+            bounds[metric] = math.nan
+        if not math.isfinite(bounds[metric]):
+            raise InputError(f"{option} {pair}: given {text!r}; accepted: a number")
     return bounds

@@ -60,13 +60,16 @@ def _answer(sides: Sequence[Side]) -> str | None:
     if sum(side.is_base for side in sides) != 1 or len(sides) < 2:
         return None
     compared = [side for side in sides if side.speed_up]
-    best = max(compared, key=lambda side: side.speed_up[0] if side.speed_up else 0.0)
     names = dict(zip(map(id, sides), sides_.names_of(sides), strict=True))
     base = next(names[id(side)] for side in sides if side.is_base)
-    if best.is_base or best.verdict != "improved" or best.speed_up is None:
+    shown = [(side.speed_up, side) for side in compared if side.verdict == "improved" and side.speed_up]
+    if not shown:
         return f"Nothing is shown to be faster than {base}."
-    ratio, low, high = best.speed_up
-    return f"{names[id(best)]} is the fastest: {ratio:.3g} times as fast as {base} ({low:.3g} to {high:.3g})."
+    (ratio, low, high), best = max(shown, key=lambda one: one[0])
+    # Another may be faster still, but undecided.
+    fastest = all(side.speed_up[0] <= ratio for side in compared if side.speed_up)
+    says = "is the fastest:" if fastest else "is shown to be"
+    return f"{names[id(best)]} {says} {ratio:.3g} times as fast as {base} ({low:.3g} to {high:.3g})."
 
 
 def _table(sides: Sequence[Side]) -> Table:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
 from benchmarks.measuring import open_store, store_of
 from profiles import frames
-from profiles.records import Profile, Target
+from profiles.errors import InputError
+from profiles.records import Profile, Target, digest_of
 from profiles.store import Store
 
 
 def export_csv(file: Path, url: str | None, fleet: Path | None) -> None:
+    if file.is_dir():
+        raise InputError(f"{file}: given a folder; accepted: a file")
     with open_store(url, fleet) as store:
         found = store.profiles(raw=False)
     frames.write_csv(found, file)
@@ -24,9 +28,13 @@ def import_csv(file: Path, url: str | None, fleet: Path | None) -> None:
     with Store(store_of(url, fleet)) as store:
         known = {_identity(one) for one in store.profiles(raw=False)}
         new = {key: one for one in found if (key := _identity(one)) not in known}
-        for profile in new.values():
-            store.add_profile(profile)
-        print(f"{len(new)} profiles added to {store.name}; {len(found) - len(new)} were there already", file=sys.stderr)
+        # Another import may add the same ones at the same time.
+        added = sum(store.add_profile(profile, once=_token(profile)) for profile in new.values())
+        print(f"{added} profiles added to {store.name}; {len(found) - added} were there already", file=sys.stderr)
+
+
+def _token(one: Profile) -> str:
+    return digest_of([one.time, one.model, one.digest, dataclasses.asdict(one.target)])[:32]
 
 
 def _identity(one: Profile) -> tuple[str, str, str, Target]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report_words import tests_of
 from benchmarks.tables import figure, table
 from nas.generators import Limit
 from nas.journal import Trial
@@ -29,6 +30,7 @@ def show(run: Path, *, maxima: Mapping[str, float], minima: Mapping[str, float],
     if not limits:
         print(as_json(results)) if json else print_front(results)
         return
+    limits = [*results.limits, *limits]  # confirmed figures may break the study's own
     chosen = pick(results, limits)
     if chosen is None:
         told = ", ".join(f"{limit.name} {limit.op} {limit.bound:g}" for limit in limits)
@@ -49,7 +51,7 @@ def print_front(results: Results, members: list[int] | None = None) -> None:
     chosen = sorted(chosen, key=lambda i: results.figures(i)[first.name], reverse=first.goal == "max")
     names = [objective.name for objective in results.objectives]
     names += [limit.name for limit in results.limits if limit.name not in names]
-    tests = [n for n in ("test_accuracy", "test_accuracy_shipped") if any(n in results.figures(i) for i in chosen)]
+    tests = [test for name in names for test in tests_of(name) if any(test in results.figures(i) for i in chosen)]
     rows = []
     by_index = {trial.index: trial for trial in results.trials}
     for index in chosen:
@@ -64,15 +66,12 @@ def print_front(results: Results, members: list[int] | None = None) -> None:
     heads = [
         "trial",
         *names,
-        *(_HEADS[name] for name in tests),
+        *tests,
         *(["against the baseline"] if results.baseline is not None else []),
     ]
     table(heads, rows, title=f"{results.study.name}: the front, {len(rows)} of {len(results.trials)} trials")
     for target, meter in _replayed(results):
         print(f"energy and power of {target} are replayed ({meter}), not measured", file=sys.stderr)
-
-
-_HEADS = {"test_accuracy": "test_accuracy, other seeds", "test_accuracy_shipped": "test_accuracy"}
 
 
 def _replayed(results: Results) -> list[tuple[str, str]]:

@@ -58,7 +58,7 @@ def run(
 
 def find(store: Store, model: str, target: str) -> list[Profile]:
     """The profiles of ``model`` on ``target``, raw times left out: by its name as it was profiled; else, for an ONNX
-    file, by what is in it; else by the digest of the file or its first digits.
+    file, by what is in it, or by its name without folders, which is said; else by a file's digest or its first digits.
 
     Raises InputError, which lists what there is.
     """
@@ -67,6 +67,10 @@ def find(store: Store, model: str, target: str) -> list[Profile]:
         found = store.profiles(model=model, target=target, raw=False)
     elif Path(model).is_file():
         found = store.profiles(digest=onnxfile.digest(Path(model)), target=target, raw=False)
+        name = Path(model).name
+        if not found and (found := store.profiles(model=name, target=target, raw=False)):
+            # As where the target runs a converted file, whose digest is another one.
+            print(f"no profile of this very file on {target}; those named {name} are shown", file=sys.stderr)
     else:
         digests = {digest for _, digest, _ in known if len(model) >= _LEAST_DIGEST and digest.startswith(model.lower())}
         if len(digests) > 1:

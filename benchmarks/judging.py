@@ -60,7 +60,7 @@ class Ready:
     base: Job | None = None
     base_target: Target | None = None
     changed: tuple[str, ...] = ()  # from the baseline's environment and settings, as kept, to tonight's
-    moved: tuple[str, ...] = ()  # from the versions that were kept to those of the baseline's environment now
+    moved: tuple[str, ...] = ()  # from what was kept to what the baseline's own environment is tonight
     alike: bool = True  # whether both files would run in one and the same environment tonight
     same_file: bool = False
 
@@ -95,8 +95,8 @@ def ready(session: Session, pair: Pair) -> Ready:
     there = target if python is None else dataclasses.replace(target, python=python)
     before = session.fingerprint(there)
     changed = pair.kept.changes(device, target) if pair.kept else differences(before, device)
-    was = pair.kept.device if pair.kept else before
-    moved = differences(was["versions"], before["versions"], "versions.")
+    # The interpreter's path is not compared, but what it is: a kernel, a driver, threads are others for both.
+    moved = pair.kept.changes(before, target) if pair.kept and there != target else []
     base = pair.kept.job(job) if pair.kept else dataclasses.replace(job, name=f"{job.name} (baseline)")
     return dataclasses.replace(
         here,
@@ -104,7 +104,7 @@ def ready(session: Session, pair: Pair) -> Ready:
         base=base,
         base_target=there if there != target else None,
         changed=tuple(changed),
-        moved=tuple(moved) if there != target else (),
+        moved=tuple(moved),
         alike=before == device,
         same_file=pair.kept is None or pair.kept.digest == onnxfile.digest(job.model),
     )

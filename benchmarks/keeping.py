@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import judging
 from benchmarks.baselines import Baselines, folder_of
 from benchmarks.judging import Pair, Ready
-from benchmarks.measuring import raise_first, store_of
+from benchmarks.measuring import is_there, raise_first, store_of
 from benchmarks.nights import study_of
 from benchmarks.suite import load_suite
 from benchmarks.tables import table
@@ -55,7 +55,7 @@ def show(suite: Path, overrides: Mapping[str, str], *, fleet: Path | None, store
     """Raises InputError where there is no baseline yet."""
     name, place = load_suite(suite, overrides).name, store_of(store, fleet)
     none = f"{place}: no baseline of {name}; its first night keeps one, and so does: hwnas baseline set {suite}"
-    if isinstance(place, Path) and not place.is_file():
+    if not is_there(place):
         raise InputError(none)
     with Store(place) as opened:
         found = Baselines(opened, study_of(name), folder_of(place, fleet)).all()

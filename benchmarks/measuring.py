@@ -19,6 +19,7 @@ from devices.artifact import prepare
 from devices.fleet import LOCAL, Fleet, load_fleet
 from devices.measure import Job, Plan
 from devices.session import Session, connect
+from profiles.database import file_of
 from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.records import Target
 from profiles.store import Store
@@ -224,10 +225,16 @@ def store_of(url: str | None, fleet: Path | None) -> str | Path:
     return place_of(url)
 
 
+def is_there(store: str | Path) -> bool:
+    """Whether a store can be opened without being made. Of a server that is not known."""
+    file = store if isinstance(store, Path) else file_of(store)
+    return file is None or file.is_file()
+
+
 def open_store(url: str | None, fleet: Path | None) -> Store:
     """One that is there, to read from. Raises InputError."""
     path = store_of(url, fleet)
-    if isinstance(path, Path) and not path.is_file():
+    if not is_there(path):
         raise InputError(f"--store {path}: there is no such store; it is made by: hwnas profile MODEL")
     return Store(path)
 

@@ -12,6 +12,7 @@ from benchmarks.tables import duration, figure
 from nas import pareto
 from nas.generators import Limit, Objective
 from nas.journal import Listener, Trial, apply
+from nas.results import random_phase
 from nas.study import Study
 
 _STATES = ("proposed", "profiled", "training", "completed", "early_stopped", "gated", "failed")
@@ -135,7 +136,8 @@ class _View:
 
     def _hypervolume(self) -> float | None:
         rows = self._rows()
-        reference = pareto.reference_point(rows, self._objectives, self._limits)
+        first = [trial.metrics for trial in random_phase(self._trials.values(), self._study)]
+        reference = pareto.reference_point(first, self._objectives, self._limits)
         return (
             None
             if reference is None or not rows

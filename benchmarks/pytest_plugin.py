@@ -100,12 +100,16 @@ def hwnas_profile(request: pytest.FixtureRequest, hwnas_target: Target, tmp_path
     def measure(
         model: str | Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None, inputs: Path | None = None
     ) -> Profile:
+        import dataclasses
+
         from benchmarks import models
 
         number = next(count)
         folder = tmp_path / f"hwnas-{number}"
-        here.jobs = models.jobs([str(model)], shapes=shapes or {}, inputs=inputs, folder=folder)
-        profile = _measured(here, hwnas_target, request.config.getoption)
+        sizes, batch = models.without_batch(shapes or {})
+        target = dataclasses.replace(hwnas_target, batch=batch or hwnas_target.batch)
+        here.jobs = models.jobs([str(model)], shapes=sizes, inputs=inputs, folder=folder)
+        profile = _measured(here, target, request.config.getoption)
         request.config.stash.setdefault(_devices, {})[hwnas_target.name] = profile.device
         if number == 0 and "benchmark" in request.fixturenames:
             _report(request.getfixturevalue("benchmark"), profile)

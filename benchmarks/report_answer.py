@@ -89,5 +89,6 @@ def _against(results: Results, incumbent: Trial) -> str:
     old = incumbent.figures
     better = [i for i in others if pareto.front([old, results.figures(i)], results.objectives) == [1]]
     if not better:
-        return f"None of them is better than the incumbent, trial {incumbent.index}, in everything."
-    return f"{len(better)} of them {'is' if len(better) == 1 else 'are'} better than the incumbent in everything."
+        return f"Each of them is worse than the incumbent, trial {incumbent.index}, in something."
+    verb = "is" if len(better) == 1 else "are"
+    return f"{len(better)} of them {verb} better than the incumbent and worse in nothing."

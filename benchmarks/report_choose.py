@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report_words import scaled, titled
+from benchmarks.report_words import shown, titled
 from nas.quality import modelled
 from nas.results import Results
 
@@ -27,7 +27,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choosing:
-    """``trials``: {"index", "front", "values"}, a value for each field in the units of the page, null if unmeasured."""
+    """``trials``: {"index", "front", "values"}, a value for each field, null if unmeasured. It is rounded as the page
+    shows it, so that a bound read off the page keeps the trial it was read from."""
 
     fields: list[Field]
     targets: list[str]
@@ -47,7 +48,10 @@ def choosing(results: Results) -> Choosing | None:
         {
             "index": trial.index,
             "front": trial.index in results.front,
-            "values": [None if (value := trial.metrics.get(name)) is None else scaled(name, value) for name in names],
+            "values": [
+                None if (value := trial.metrics.get(name)) is None else shown(name, value, trial.sems.get(name))
+                for name in names
+            ],
         }
         for trial in results.trials
     ]

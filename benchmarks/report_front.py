@@ -78,13 +78,15 @@ def _trade_off(results: Results, horizontal: Objective, vertical: Objective) -> 
     last = results.trials[-1].index
     members = [trial for trial in fit if trial.index in results.front]
     others = [trial for trial in fit if trial.index not in results.front]
-    outside = [trial for trial in both if trial not in fit]
+    outside = [trial for trial in both if any(pareto.broken(trial.metrics, limit) for limit in results.limits)]
+    unfinished = [trial for trial in both if trial not in outside and trial not in fit]
     thin, thick = {"color": "var(--faint)", "width": 1}, {"color": "var(--accent)", "width": 2}
     data = [
         *_limit_lines(results.limits, x, y, spans),
         _edge(fit, horizontal, vertical, spans, whole=len(results.objectives) == 2),
         _rug(seen, x),
         _points(results, outside, x, y, "breaks a limit", size=8, symbol="circle-open", color="var(--faint)"),
+        _points(results, unfinished, x, y, "not trained to the end", size=8, symbol="x-thin-open", color="var(--soft)"),
         _points(results, others, x, y, "dominated", size=8, line=thin, **_coloured(others, last)),
         _points(
             results, members, x, y, "on the front", size=11, line=thick, showscale=True, **_coloured(members, last)
@@ -102,8 +104,10 @@ def _trade_off(results: Results, horizontal: Objective, vertical: Objective) -> 
     )
     if any(trial.confirmed for trial in members):
         caption += " Values are those that the search saw; the table has the confirmed ones."
-    far = {"trained": [t for t in both if not all(_inside(t.metrics[n], spans[n]) for n in (x, y))]}
-    far |= {"gated": [trial for trial in gated if trial not in seen]}
+    beyond = [t for t in both if not all(_inside(t.metrics[n], spans[n]) for n in (x, y))]
+    far = {"trained": [trial for trial in beyond if trial in trained]}
+    far |= {"not trained to the end": [trial for trial in beyond if trial not in trained and trial.state != "gated"]}
+    far |= {"gated": [trial for trial in (*beyond, *gated) if trial.state == "gated" and trial not in seen]}
     if any(far.values()):
         told = " and ".join(f"{len(trials)} {kind}" for kind, trials in far.items() if trials)
         caption += f" Far from the front and outside of the picture: {told}; a double click shows the whole."

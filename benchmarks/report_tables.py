@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.report_words import compared, label, plural, test_of, titled, told, with_unit
+from benchmarks.report_words import compared, label, plural, test_of, tests_of, titled, told, with_unit
 from nas.journal import Trial
 from nas.quality import Fit, modelled
 from nas.results import Results
@@ -55,7 +55,7 @@ def goals(results: Results) -> Table:
         rows.append([code(o.name), text(label(o.name)), text(wish), number(reference)])
     for limit in results.limits:
         sign = "at most" if limit.op == "<=" else "at least"
-        given = next((c.bound for c in results.study.constraint if c.metric == limit.name), None)
+        given = next((c.bound for c in results.study.constraint if (c.metric, c.op) == (limit.name, limit.op)), None)
         multiple = f" ({given.removesuffix('x')} times the calibration model)" if isinstance(given, str) else ""
         bound = f"{sign} {with_unit(limit.name, limit.bound)}{multiple}"
         rows.append([code(limit.name), text(label(limit.name)), text(bound), number("")])
@@ -188,9 +188,8 @@ def _tests(results: Results, metrics: Sequence[str]) -> dict[str, str]:
     known = {name for index in results.front for name in results.figures(index)}
     heads: dict[str, str] = {}
     for name in metrics:
-        test = test_of(name)
-        if name.startswith("val_"):
-            heads |= {f"{test}_shipped": f"{titled(test)}: this file", test: f"{titled(test)}: other seeds"}
+        words = ("this file", "other seeds")
+        heads |= {test: f"{titled(test_of(name))}: {which}" for test, which in zip(tests_of(name), words, strict=False)}
     return {name: head for name, head in heads.items() if name in known}
 
 

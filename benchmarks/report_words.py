@@ -80,6 +80,11 @@ def told(metric: str, value: float | None, error: float | None = None) -> str:
     return figure(scaled(metric, value), None if error is None else scaled(metric, error))
 
 
+def shown(metric: str, value: float, error: float | None = None) -> float:
+    """As it is read from ``told``."""
+    return float(told(metric, value, error).split(" ±")[0].replace("\N{NARROW NO-BREAK SPACE}", ""))
+
+
 def with_unit(metric: str, value: float, error: float | None = None) -> str:
     return " ".join(part for part in (told(metric, value, error), unit(metric)) if part)
 
@@ -87,6 +92,11 @@ def with_unit(metric: str, value: float, error: float | None = None) -> str:
 def test_of(metric: str) -> str:
     """'val_accuracy' -> 'test_accuracy': the same score on the other split."""
     return f"test_{metric.removeprefix('val_')}"
+
+
+def tests_of(metric: str) -> list[str]:
+    """Of the file that ships, and the mean over trainings with other seeds; [] of what is no validation score."""
+    return [f"{test_of(metric)}_shipped", test_of(metric)] if metric.startswith("val_") else []
 
 
 def bound(limit: Limit) -> str:

@@ -106,11 +106,14 @@ class Suite(pydantic.BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One model of a suite. ``error``: why there is nothing to measure. ``run``: the search whose front it is of."""
+    """One model of a suite. ``error``: why there is nothing to measure. ``run``: the search whose front it is of.
+    ``batch``: that of its shapes; ``None``: the target's.
+    """
 
     name: str
     job: Job
     run: Path | None = None
+    batch: int | None = None
     same_outputs: bool = False
     error: HwnasError | None = None
 
@@ -146,12 +149,14 @@ def entries(suite: Suite, path: Path, folder: Path) -> list[Entry]:
 def _entries(given: Given, here: Path, folder: Path) -> list[Entry]:
     place = here / given.model
     if (place / "study.toml").is_file():
+        if given.shapes or given.inputs:
+            raise InputError(f"{place}: given shapes or inputs; accepted: neither, for the folder of a search")
         return _front(given, place)
     is_path = place.exists() or "/" in given.model
     name = given.name or (Path(given.model).name if is_path else given.model)
-    shapes = {key: tuple(sizes) for key, sizes in given.shapes.items()}
+    shapes, batch = given_models.without_batch({key: tuple(sizes) for key, sizes in given.shapes.items()})
     inputs = here / given.inputs if given.inputs else None
-    entry = Entry(name=name, job=Job(model=place, name=name), same_outputs=given.same_outputs)
+    entry = Entry(name=name, job=Job(model=place, name=name), batch=batch, same_outputs=given.same_outputs)
     try:
         if not place.is_file() and given.model not in reference.names() and ":" not in given.model:
             raise InputError(f"{place}: there is no such model file, nor a reference model {given.model!r}")

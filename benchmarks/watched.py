@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ class Setting:
             Pair(
                 entry=entry,
                 name=name,
-                target=target,
+                target=dataclasses.replace(target, batch=entry.batch or target.batch),
                 boards=boards,
                 kept=baselines.of(entry.name, name),
                 python=self.python,

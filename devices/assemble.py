@@ -35,6 +35,7 @@ class Taken:
 
     model: str
     digest: str = ""
+    shapes: dict[str, list[int]] = field(default_factory=dict)
     model_size_mb: float | None = None
     flags: tuple[str, ...] = ()  # that come with the model's file
     parity: Record = field(default_factory=dict)
@@ -93,6 +94,7 @@ def assemble(one: Taken, target: Target, device: dict[str, Any], *, reference_ms
         device_latency_ms=float(np.median(on_device)) if on_device else None,
         latency_ms_ci95=(clock.reference_ms * math.exp(low), clock.reference_ms * math.exp(high)),
         stopped=stopped,
+        shapes=one.shapes,
         interval_ms=plan.interval_ms,
         load_ms=_median(one.latency.values(), "load_ns"),
         build_ms=float(np.median(builds)) / 1e6 if builds else None,

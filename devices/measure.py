@@ -162,7 +162,10 @@ def profile_all(
     plan = plan or Plan()
     tell = on_event or (lambda kind, data: None)
     device = session.fingerprint(target)
-    taken = [(job, Taken(model=job.name, flags=job.flags)) for job in jobs]
+    taken = [
+        (job, Taken(model=job.name, flags=job.flags, shapes={key: list(sizes) for key, sizes in job.shapes.items()}))
+        for job in jobs
+    ]
     turns = rounds.order([found for _, found in taken], plan, session.clock_s)
     steps = itertools.chain(
         ((*one, "parity", 0) for one in taken),

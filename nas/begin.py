@@ -19,10 +19,7 @@ def begin(study: Study, folder: RunFolder, bench: Bench, journal: Journal) -> No
     described = bench.described()
     if journal.last("started") is None:
         journal.notify("calibrating", targets=list(described))
-        limits = [
-            {"name": c.metric, "op": "<=" if c.max is not None else ">=", "bound": _bound(c.bound, c.target, bench)}
-            for c in study.constraint
-        ]
+        limits = [{"name": c.metric, "op": c.op, "bound": _bound(c.bound, c.target, bench)} for c in study.constraint]
         references = {name: bench.reference_ms(name) for name in described}
         while journal.last("started") is None:  # another controller may be quicker
             if journal.append_now("started", None, targets=described, limits=limits, references_ms=references):

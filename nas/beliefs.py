@@ -14,7 +14,8 @@ Indices = npt.NDArray[np.intp]
 
 _LEARN_FROM = 300  # observations at most from which hyperparameters are learnt
 _TRUST = 10.0
-_FENCE = 1.5  # of a metric that is maximised, what lies so many interquartile ranges below the lower quartile
+_FENCE = 1.5  # interquartile ranges below the lower quartile, of a metric that is maximised
+_FIRST = 8  # observations whose quartiles place the wider fence
 
 
 class Belief:
@@ -22,9 +23,9 @@ class Belief:
     a limit on how bad it may be.
 
     What is minimised is modelled as its logarithm where all values are positive (``log``): errors of latency, energy
-    and memory are relative. The bad tail of what is maximised is clipped. Where something was transferred, variances
-    are taken for larger, as if ``_TRUST`` of the model's own observations were missing: what held elsewhere makes a
-    model surer than it should be.
+    and memory are relative. The bad tail of what is maximised is clipped, in turn at one of two fences. Where
+    something was transferred, variances are taken for larger, as if ``_TRUST`` of the model's own observations were
+    missing: what held elsewhere makes a model surer than it should be.
     """
 
     def __init__(
@@ -37,46 +38,57 @@ class Belief:
     ) -> None:
         self._goal, self._owner, self._features, self._transferred = goal, owner, features, transferred
         self._bound = bound
-        self._learnt_from: tuple[bytes, ...] = ()
-        self._variances: Array | None = None
+        self._learnt: dict[bool, tuple[tuple[bytes, ...], Surrogate]] = {}
         self.log = False
 
     def tell(self, x: Array, values: Array, sems: Array | None) -> None:
         """All that is known, in the order in which it was asked for: (n, columns), (n,), (n,)."""
         self.log = self._goal == "min" and bool((values > 0).all())
         variances = None if sems is None else (sems / values if self.log else sems) ** 2
-        some = _subset(_milestone(len(values)))
-        fitted = x[some], self._modelled(values[some]), None if variances is None else variances[some]
-        # By what they are, not by how many: of trials that end out of turn the first ones may be others now.
-        learnt_from = tuple(b"" if part is None else part.tobytes() for part in fitted)
-        if learnt_from != self._learnt_from:
-            self._surrogate = Surrogate(*fitted, self._owner, self._features, self._transferred)
-        self._learnt_from = learnt_from
-        self._x, self._y, self._variances = x, self._modelled(values), variances
+        self._x, self._values, self._variances = x, values, variances
 
     def predict(self, x: Array, pending: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (n,), of the logarithm where ``log``. ``pending`` (k, columns): trials whose
         results are believed to become what is expected now."""
-        self._surrogate.condition(self._x, self._y, self._variances)
+        first = not self.log and (len(self._values) + len(pending)) % 2 == 0
+        surrogate, y = self._surrogate(first), self._modelled(np.arange(len(self._values)), first)
+        surrogate.condition(self._x, y, self._variances)
         if len(pending):
-            expected, _ = self._surrogate.predict(pending)
+            expected, _ = surrogate.predict(pending)
             noise = (
                 None
                 if self._variances is None
                 else np.append(self._variances, np.full(len(pending), np.median(self._variances)))
             )
-            self._surrogate.condition(np.vstack([self._x, pending]), np.append(self._y, expected), noise)
-        mean, sd = self._surrogate.predict(x)
-        return mean, sd * np.sqrt(1 + _TRUST / len(self._y)) if self._transferred else sd
+            surrogate.condition(np.vstack([self._x, pending]), np.append(y, expected), noise)
+        mean, sd = surrogate.predict(x)
+        return mean, sd * np.sqrt(1 + _TRUST / len(y)) if self._transferred else sd
 
-    def _modelled(self, values: Array) -> Array:
-        """The logarithm; or clipped at Tukey's fence. Not at one that follows the best: above a flat top it would cut
-        off all there is to learn. What breaks a limit stays what breaks it.
+    def _surrogate(self, first: bool) -> Surrogate:
+        """That of one fence, learnt anew where there is more to learn from."""
+        some = _subset(_milestone(len(self._values)))
+        variances = None if self._variances is None else self._variances[some]
+        fitted = self._x[some], self._modelled(some, first), variances
+        # By what they are, not by how many: of trials that end out of turn the first ones may be others now.
+        learnt_from = tuple(b"" if part is None else part.tobytes() for part in fitted)
+        if first not in self._learnt or self._learnt[first][0] != learnt_from:
+            surrogate = Surrogate(*fitted, self._owner, self._features, self._transferred)
+            self._learnt[first] = learnt_from, surrogate
+        return self._learnt[first][1]
+
+    def _modelled(self, some: Indices, first: bool) -> Array:
+        """The logarithm of these values; or clipped at Tukey's fence, that of their own or that of the ``first`` ones.
+
+        Their own follows the search, and tells good from better; but where most of what was found is alike, it
+        closes in on that and hides the rest. The first ones are spread over the space. Neither is best everywhere, so
+        proposals take turns. None follows the best: above a flat top it would cut off all there is to learn. What
+        breaks a limit stays what breaks it.
         """
+        values = self._values[some]
         if self.log:
             return np.log(values)
         sign = 1.0 if self._goal == "max" else -1.0
-        lower, upper = np.quantile(sign * values, [0.25, 0.75])
+        lower, upper = np.quantile(sign * (self._values[:_FIRST] if first else values), [0.25, 0.75])
         fence = lower - _FENCE * (upper - lower)
         if self._bound is not None:
             fence = min(fence, sign * self._bound - (upper - lower))

@@ -46,22 +46,23 @@ def confirm(
     count = candidates.study.confirm.seeds if _has_test(candidates) else 0
     seeds = [candidates.study.seed + 1 + k for k in range(count)]
     reasons = _train_again(todo, seeds, folder, candidates, jobs, journal)
+    untrained = set(reasons)
     journal.notify("measuring_front")
     with jobs.standing_still(), account.span("measuring"):  # a training that timed out may have its grace still
-        measured = _measure_again(todo, folder, candidates)
+        measured = _measure_again(todo, folder, candidates, reasons)
     for trial in todo:
         metrics: dict[str, float | None] = {}
-        reason = reasons.get(trial.index)
         try:
             with account.span("evaluating"):
-                metrics |= _test(trial, seeds if reason is None and trial.of_space else [], folder, candidates)
+                again = seeds if trial.of_space and trial.index not in untrained else []
+                metrics |= _test(trial, again, folder, candidates)
         except HwnasError as error:
             # A full disk or a device that is gone is not the network's fault: the search ends here.
             folder.check_room(str(error))
             candidates.bench.connect()
-            reason = reason or str(error)
+            _add(reasons, trial.index, str(error))
         values, sems = measured[trial.index]
-        journal.append("confirmed", trial.index, metrics=metrics | values, sems=sems, reason=reason)
+        journal.append("confirmed", trial.index, metrics=metrics | values, sems=sems, reason=reasons.get(trial.index))
 
 
 def _train_again(
@@ -99,9 +100,12 @@ def _train_again(
 
 
 def _measure_again(
-    trials: Sequence[Trial], folder: RunFolder, candidates: Candidates
+    trials: Sequence[Trial], folder: RunFolder, candidates: Candidates, reasons: dict[int, str]
 ) -> dict[int, tuple[dict[str, float], dict[str, float]]]:
-    """Index -> metrics and standard errors of the shipped files, over all targets. Nothing else of ours runs now."""
+    """Index -> metrics and standard errors of the shipped files, over all targets. Nothing else of ours runs now.
+
+    Where a target's could not be taken, ``reasons`` says why, and the figures of the search stand.
+    """
     values: dict[int, tuple[dict[str, float], dict[str, float]]] = {trial.index: ({}, {}) for trial in trials}
     onnx = [folder.trial(trial.index).fp32 for trial in trials]
     names = [f"{candidates.study.name}/{trial.index}" for trial in trials]
@@ -111,12 +115,17 @@ def _measure_again(
         profiles = candidates.bench.interleaved(onnx, target, names, processes, precisions)
         for trial, profile in zip(trials, profiles, strict=True):
             if isinstance(profile, HwnasError):
-                continue  # the figures of the search stand
+                _add(reasons, trial.index, f"measuring on {target}: {profile}")
+                continue
             files.write_json(folder.trial(trial.index).confirmed(target), profile.to_dict(raw=False))
             metrics, sems = target_metrics(profile)
             values[trial.index][0].update(metrics)
             values[trial.index][1].update(sems)
     return values
+
+
+def _add(reasons: dict[int, str], index: int, reason: str) -> None:
+    reasons[index] = f"{reasons[index]}; {reason}" if index in reasons else reason
 
 
 def _has_test(candidates: Candidates) -> bool:

@@ -61,9 +61,9 @@ def _write_run(results: Results, trial: Trial, experiment: Path, span: tuple[int
     errors = {f"{name}_sem": value for name, value in (trial.sems | trial.confirmed_sems).items()}
     metrics: dict[str, list[Step]] = {name: [(ended, value, 0)] for name, value in (trial.figures | errors).items()}
     tb = results.folder.trial(trial.index).retry(trial.attempt) / "tb"
-    metrics |= {
-        f"curve/{name}": [(ended, value, step) for step, value in points] for name, points in read_curves(tb).items()
-    }
+    for name, points in read_curves(tb).items():
+        flat = name.replace("/", ".")  # "loss/train" would make a folder of "loss"
+        metrics[f"curve/{flat}"] = [(ended, value, step) for step, value in points]
     member = trial.index in results.front
     tags = {
         "mlflow.runName": f"trial {trial.index}",

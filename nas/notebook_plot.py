@@ -30,16 +30,19 @@ def trade_off(results: Results, x: str | None = None, y: str | None = None) -> g
             raise InputError.of("plot", "metric", name, ", ".join(sorted(known)))
     shown = [trial for trial in results.trials if x in _values(trial) and y in _values(trial)]
     members = [trial for trial in shown if trial.index in results.front]
-    outside = [trial for trial in shown if not pareto.keeps(trial.metrics, results.limits)]
-    others = [trial for trial in shown if trial not in members and trial not in outside]
+    outside = [trial for trial in shown if any(pareto.broken(trial.metrics, limit) for limit in results.limits)]
+    rest = [trial for trial in shown if trial not in members and trial not in outside]
+    others = [trial for trial in rest if trial.state == "completed"]
+    unfinished = [trial for trial in rest if trial.state != "completed"]
     figure = go.Figure(
         [
             _points(outside, x, y, "breaks a limit", symbol="circle-open", color="gray"),
+            _points(unfinished, x, y, "not trained to the end", symbol="x-thin-open", color="gray"),
             _points(others, x, y, "dominated", color="steelblue"),
             _points(members, x, y, "on the front", color="darkorange", size=11),
         ]
     )
-    if [x, y] == names[1::-1]:  # of other axes the front is no line
+    if len(names) == 2 and [x, y] == names[::-1]:  # of other axes the front is no line
         figure.add_trace(_line(results, members, x, y))
     for limit in results.limits:
         if limit.name == x:

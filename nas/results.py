@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from nas.folder import RunFolder
 from nas.generators import Limit, Objective
 from nas.journal import BASELINE, Trial, trials_of
 from nas.run_store import open_store
-from nas.study import Study
+from nas.study import Study, parameters_of
 from nas.study_file import load_study
 from profiles import files
 from profiles.errors import InputError
@@ -48,7 +48,7 @@ class Results:
 
     @property
     def random_phase(self) -> list[Trial]:
-        return [t for t in self.trials if t.index < self.study.search.initial_trials and t.state == "completed"]
+        return random_phase(self.trials, self.study)
 
     @property
     def hypervolume(self) -> float | None:
@@ -90,6 +90,11 @@ def read_results(path: Path) -> Results:
     store, name = open_store(folder, study.name)
     with store:
         return results_of(study, folder, store.events(name))
+
+
+def random_phase(trials: Iterable[Trial], study: Study) -> list[Trial]:
+    """Those of it that were completed: what decides where a reference point is that nothing else fixes."""
+    return [trial for trial in trials if trial.index < study.search.initial_trials and trial.state == "completed"]
 
 
 def results_of(study: Study, folder: RunFolder, events: Sequence[Event]) -> Results:
@@ -149,25 +154,21 @@ def pick(results: Results, limits: Sequence[Limit]) -> int | None:
 
 def trials_frame(results: Results) -> pd.DataFrame:
     """One row per trial, as ``trials.csv`` has them: what was not measured is NaN, standard errors end in ``_sem``."""
-    import pandas as pd
-
     rows = [
         _row(trial, trial.metrics, trial.sems) | {"state": trial.state, "reason": trial.reason}
         for trial in results.trials
     ]
-    return pd.DataFrame(rows, columns=None if rows else _least(results.study))
+    return _frame(rows, results.study)
 
 
 def front_frame(results: Results) -> pd.DataFrame:
     """One row per member of the front, as ``pareto.csv`` has them: confirmed figures, and against the baseline."""
-    import pandas as pd
-
     rows = [
         _row(trial, trial.figures, trial.sems | trial.confirmed_sems) | results.against_baseline(trial.index)
         for trial in results.trials
         if trial.index in results.front
     ]
-    return pd.DataFrame(rows, columns=None if rows else _least(results.study))
+    return _frame(rows, results.study)
 
 
 def write_results(results: Results) -> None:
@@ -191,6 +192,14 @@ def _row(trial: Trial, metrics: Mapping[str, float], sems: Mapping[str, float]) 
     return {"trial": trial.index, "digest": trial.digest} | dict(trial.choices) | dict(metrics) | errors
 
 
-def _least(study: Study) -> list[str]:
-    """The columns of a table without rows, so that a reader need not know that case."""
-    return ["trial", "digest", *(objective.metric for objective in study.objective)]
+def _frame(rows: Sequence[Mapping[str, Any]], study: Study) -> pd.DataFrame:
+    """Trial, digest, choices, and then all else in the order in which it came. Whole numbers stay whole where a row
+    has no choices, that of a baseline which is an ONNX file. Without rows the objectives are there all the same, so
+    that a reader need not know that case."""
+    import pandas as pd
+
+    choices = [parameter["name"] for parameter in parameters_of(study)]
+    rest = [name for row in rows for name in row] or [objective.metric for objective in study.objective]
+    columns = dict.fromkeys(["trial", "digest", *choices, *rest])
+    whole = [name for name in choices if rows and all(type(row.get(name, 0)) is int for row in rows)]
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(whole, "Int64"))

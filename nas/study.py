@@ -73,6 +73,10 @@ class Constraint(_Metric):
         return self
 
     @property
+    def op(self) -> str:
+        return "<=" if self.max is not None else ">="
+
+    @property
     def bound(self) -> float | str:
         bound = self.max if self.max is not None else self.min
         return bound if bound is not None else 0.0

@@ -101,9 +101,12 @@ class Database:
             self._given_up = True
             raise
 
-    def add(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """All rows or none, each once. False, and none: something else has taken a place that must be unique."""
-        token = secrets.token_hex(12)
+    def add(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], once: str | None = None) -> bool:
+        """All rows or none, each once. False, and none: something else has taken a place that must be unique.
+
+        ``once``: at most 32 characters that stand for these rows, whoever adds them: they are added a single time.
+        """
+        token = once or secrets.token_hex(12)
         marked = [{**row, "token": f"{token}-{number}"} for number, row in enumerate(rows)]
 
         def insert(connection: sa.Connection) -> None:
@@ -116,7 +119,7 @@ class Database:
         try:
             self.run(insert)
         except NotUnique:
-            return self.run(there)  # a first try that was committed, although nobody could say so
+            return once is None and self.run(there)  # a first try that was committed, although nobody could say so
         return True
 
     def _again(self, work: Callable[[sa.Connection], _T], patience_s: float) -> _T:
@@ -138,7 +141,14 @@ class Database:
             with self._engine.begin() as connection:
                 return work(connection)
         except sa.exc.IntegrityError as error:
+            if not _is_unique(error):
+                raise
             raise NotUnique(_first_line(error)) from None
+
+
+def _is_unique(error: sa.exc.IntegrityError) -> bool:
+    """And not, say, a column that must not be empty. PostgreSQL has a code for it, SQLite words."""
+    return getattr(error.orig, "sqlstate", None) == "23505" or "UNIQUE" in str(error.orig)
 
 
 _EXAMPLE = "postgresql+psycopg://user@host/database"

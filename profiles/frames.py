@@ -7,12 +7,13 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiles.errors import InputError
 from profiles.files import write_text
-from profiles.records import Profile
+from profiles.records import METRICS, Profile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,7 @@ def read_csv(path: Path) -> list[Profile]:
     """The inverse of ``write_csv``, without raw times. Raises InputError naming file and line."""
     limit = csv.field_size_limit(sys.maxsize)  # of the whole process; the operators of one network may take more
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV: {error}") from None
@@ -73,7 +74,7 @@ def read_csv(path: Path) -> list[Profile]:
         if None in row or None in row.values():
             raise InputError(f"{path}: line {number}: has more or fewer cells than the first line")
         try:
-            found.append(Profile.from_dict(_nested(row)))
+            found.append(_checked(Profile.from_dict(_nested(row))))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             what = f"{type(error).__name__}: {error}"
             raise InputError(
@@ -113,4 +114,36 @@ def _value(column: str, text: str) -> Any:
         return text
     if text == "":
         return None
-    return text if column in _TEXT else json.loads(text)
+    return text if column in _TEXT else json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no figure; what was not measured is an empty cell")
+
+
+def _checked(one: Profile) -> Profile:
+    """What every reader counts on. Raises ValueError."""
+    for name, text in (("model", one.model), ("digest", one.digest), ("target", one.target.name)):
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"{name} is empty")
+    datetime.fromisoformat(one.time)
+    needed = {
+        "latency_ms_calibrated": one.latency_ms_calibrated,
+        "calibration.reference_ms": one.calibration.reference_ms,
+        "calibration.measured_ms": one.calibration.measured_ms,
+        "throughput_per_s": one.throughput_per_s,
+    }
+    for name, value in needed.items():
+        if not _is_number(value) or not value > 0:
+            raise ValueError(f"{name} is {value!r}; accepted: a number above 0")
+    figures = {name: one.metric(name) for name in METRICS} | {"latency_ms_sem": (one.latency_ms_sem, None)}
+    for name, parts in figures.items():
+        if any(part is not None and not _is_number(part) for part in parts):
+            raise ValueError(f"{name} is {parts[0]!r}; accepted: a number")
+    if not _is_number(one.latency_ms_sem):
+        raise ValueError("latency_ms_sem is empty")
+    return one
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -78,14 +78,14 @@ def history(
 ) -> History:
     """``profiles``: of one model, by name or by file, on one target; ``floor``: smaller changes do not count.
 
-    A changed fingerprint or setting starts a new series, and change points lie within one series; so a step that came
-    with a new runtime is seen as two environments, not as a change of the model. Points without a value, or with one
-    that is not above 0, have no part in change points. Raises InputError on an unknown metric.
+    A changed fingerprint, setting, pace or input shape starts a new series, and change points lie within one series;
+    so a step that came with a new runtime is seen as two environments, not as a change of the model. Points without a
+    value, or with one that is not above 0, have no part in change points. Raises InputError on an unknown metric.
     """
     if metric not in WATCHED:
         raise InputError.of("history", "--metric", metric, ", ".join(WATCHED))
     ordered = sorted(profiles, key=lambda one: one.time)
-    keys = [clock_of(one.device, one.target, one.calibration.digest) for one in ordered]
+    keys = [(clock_of(one.device, one.target, one.calibration.digest), *_asked(one).values()) for one in ordered]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys), start=1)}
     points = [_point(one, numbers[key], metric) for one, key in zip(ordered, keys, strict=True)]
     return History(
@@ -135,9 +135,16 @@ def _environments(firsts: Sequence[Profile]) -> list[Environment]:
 def _described(one: Profile) -> dict[str, Any]:
     """All that an environment is made of, flat: {"kernel": "6.1", "onnxruntime": "1.32.0", "threads": 1, ...}."""
     settings = {"device": one.target.device} | one.target.settings
+    settings["interpreter"] = settings.pop("python")  # among the versions, python is Python's
     flat: dict[str, Any] = {name: value for name, value in one.device.items() if name != "versions"}
     versions: dict[str, Any] = one.device.get("versions", {})
-    return flat | versions | settings | {"calibration model": one.calibration.digest[:12]}
+    return flat | versions | settings | {"calibration model": one.calibration.digest[:12]} | _asked(one)
+
+
+def _asked(one: Profile) -> dict[str, Any]:
+    """How the model was run, where that was not the usual way."""
+    shapes = ", ".join(f"{name} {'x'.join(map(str, sizes))}" for name, sizes in sorted(one.shapes.items()))
+    return {"interval_ms": one.interval_ms, "shapes": shapes or None}
 
 
 def _changes(points: Sequence[Point], floor: float) -> list[Change]:

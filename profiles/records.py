@@ -98,6 +98,7 @@ class Profile:
     device_latency_ms: float | None = None  # median by the accelerator's own events: compute alone, no transfers
     latency_ms_ci95: tuple[float, float] | None = None  # of latency_ms_calibrated
     stopped: str = ""  # why the measurement ended: "within 1 %", "budget", or "plan" where its length was fixed
+    shapes: dict[str, list[int]] = field(default_factory=dict)  # of inputs, where given; of one sample
     interval_ms: float | None = None  # from the start of one inference to that of the next; None: back to back
     harness_us: float | None = None  # what a call of a model that does nothing takes; never subtracted
     load_ms: float | None = None  # reading and compiling the model, up to the first run
@@ -161,7 +162,7 @@ class Profile:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Profile:
-        """The inverse of ``to_dict``. Raises KeyError or TypeError on another shape."""
+        """The inverse of ``to_dict``; fields of a newer hwnas are left out. Raises KeyError or TypeError otherwise."""
         value = dict(value)
         target = Target(
             name=value.pop("target"),
@@ -177,7 +178,8 @@ class Profile:
         value["calibration"] = Calibration(**value["calibration"])
         value["latency_ms"] = Percentiles(**value["latency_ms"])
         value |= {key: tuple(value[key]) for key in _TUPLES if value.get(key) is not None}
-        return cls(target=target, blocks=blocks, **value)
+        known = {one.name for one in dataclasses.fields(cls)}
+        return cls(target=target, blocks=blocks, **{key: part for key, part in value.items() if key in known})
 
 
 # Fields that are tuples here and lists in JSON.

@@ -7,6 +7,7 @@ ever added. Not covered: raw model files, which stay in the run folder.
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -129,7 +130,10 @@ class Store:
 
     # Profiles
 
-    def add_profile(self, profile: Profile, *, study: str | None = None, trial: int | None = None) -> None:
+    def add_profile(
+        self, profile: Profile, *, study: str | None = None, trial: int | None = None, once: str | None = None
+    ) -> bool:
+        """``once``: see ``Database.add``. False: it was there."""
         record = zlib.compress(json.dumps(profile.to_dict(), allow_nan=False).encode())
         row = {
             "time": profile.time,
@@ -141,7 +145,7 @@ class Store:
             "fingerprint": digest_of(profile.device),
             "record": record,
         }
-        self._database.add(_profiles, [row])
+        return self._database.add(_profiles, [row], once)
 
     def profiles(
         self,
@@ -152,8 +156,11 @@ class Store:
         study: str | None = None,
         raw: bool = True,
     ) -> list[Profile]:
-        """Oldest first. ``raw=False`` leaves out the single times, most of a record, without unpacking them."""
-        query = sa.select(_profiles.c.record).order_by(_profiles.c.id)
+        """Oldest first. ``raw=False`` leaves out the single times, most of a record, without unpacking them.
+
+        One that cannot be read is left out, and told of in Python's log: the others are worth having.
+        """
+        query = sa.select(_profiles.c.id, _profiles.c.record).order_by(_profiles.c.id)
         if model is not None:
             query = query.where(_profiles.c.model == model)
         if digest is not None:
@@ -163,7 +170,14 @@ class Store:
         if study is not None:
             query = query.where(_profiles.c.study == study)
         read = _whole if raw else _without_times
-        return [Profile.from_dict(read(row.record)) for row in self._rows(query)]
+        found = []
+        for row in self._rows(query):
+            try:
+                found.append(Profile.from_dict(read(row.record)))
+            except (zlib.error, ValueError, KeyError, TypeError) as error:
+                what = f"{type(error).__name__}: {error}"
+                logging.getLogger(__name__).warning("%s: profile %d cannot be read (%s)", self.name, row.id, what)
+        return found
 
     def models(self) -> list[tuple[str, str, str]]:
         """(model, digest, target) of whatever was profiled, each once, sorted."""

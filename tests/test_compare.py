@@ -19,7 +19,7 @@ from test_measuring import check_schema
 
 from benchmarks import compare, measuring, sweeps
 from benchmarks.compare import Output
-from benchmarks.compare_page import page
+from benchmarks.compare_page import _answer, page
 from benchmarks.figures import _nets
 from benchmarks.side_by_side import Side, names_of, ordered, rows_of, slower_when_narrower, write_csv
 from benchmarks.sweeps import curves, told
@@ -191,6 +191,16 @@ def test_a_narrower_precision_that_is_slower_is_said_plainly() -> None:
     for one in (faster, unclear, other):
         assert slower_when_narrower(sided(FP32, one)) == slower_when_narrower([Side(profile=FP32), Side(profile=one)])
         assert slower_when_narrower(sided(FP32, one)) == []
+
+
+def test_an_undecided_side_does_not_hide_one_that_is_faster() -> None:
+    noisy, good = given("noisy", 0.7), given("good", 0.75)
+    noisy = replace(noisy, latency_ms_sem=0.15, latency_ms_ci95=(0.45, 1.09))
+    base, first, second = sided(FP32, noisy, good)
+    assert [first.verdict, second.verdict] == ["undecided", "improved"]
+    assert str(_answer([base, first, second])).startswith("good is shown to be 1.33 times as fast as pc (")
+    assert str(_answer([base, second])).startswith("good is the fastest: 1.33 times as fast as pc (")
+    assert _answer([base, first]) == "Nothing is shown to be faster than pc."
 
 
 def test_speed_ups_over_different_bases_say_nothing_about_a_precision() -> None:

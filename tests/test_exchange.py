@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +71,34 @@ def test_the_same_file_twice_is_one_history(
             assert f"; {2 - new} were there already" in said
         with Store(Path(there)) as other:
             assert [one.target for one in other.profiles()] == [one.target for one in store.profiles()]
+
+
+def test_two_imports_at_once_make_one_history(tmp_path: Path) -> None:
+    frames.write_csv([taken(time=f"2026-01-{day:02}T00:00:00Z") for day in range(1, 29)], tmp_path / "p.csv")
+    command = [sys.executable, "-m", "benchmarks.cli", "store", "import", "p.csv", "--store", "there.db"]
+    both = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[1] for process in both]
+    with Store(tmp_path / "there.db") as store:
+        assert len(store.profiles()) == 28, said
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        ("model", "", "model is empty"),
+        ("peak_memory_mb", "NaN", "NaN is no figure; what was not measured is an empty cell"),
+        ("calibration.reference_ms", "", "calibration.reference_ms is None; accepted: a number above 0"),
+        ("latency_ms_calibrated", '"1"', "latency_ms_calibrated is '1'; accepted: a number above 0"),
+        ("time", "yesterday", "Invalid isoformat string"),
+    ],
+)
+def test_what_no_reader_could_use_is_not_imported(tmp_path: Path, column: str, cell: str, message: str) -> None:
+    path = tmp_path / "p.csv"
+    frames.write_csv([taken()], path)
+    with path.open(newline="", encoding="utf-8") as file:
+        heads, row = csv.reader(file)
+    row[heads.index(column)] = cell
+    with path.open("w", newline="", encoding="utf-8-sig") as file:  # as Excel writes it
+        csv.writer(file).writerows([heads, row])
+    with pytest.raises(InputError, match=r"p\.csv: line 2: not a profile .*" + re.escape(message)):
+        frames.read_csv(path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import sqlite3
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from benchmarks import history as command
 from benchmarks.figures import _nets
 from devices import onnxfile
 from profiles.errors import InputError, UnavailableError
+from profiles.history import history
 from profiles.records import Profile, Target
 from profiles.store import Store
 
@@ -132,3 +135,55 @@ def test_profiles_without_raw_times_are_the_same_otherwise(tmp_path: Path) -> No
         assert [bool(one.blocks) for one in store.profiles()] == [True, False]
         assert not any(one.blocks for one in store.profiles(raw=False))
         assert store.models() == [("m.onnx", "a" * 64, "local")]
+
+
+def test_pace_shapes_and_python_are_part_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = {"kernel": "6.1", "versions": {"python": "3.11.7"}}
+    newer = {"kernel": "6.1", "versions": {"python": "3.13.1"}}
+    nights = [
+        night(0, 1.0, device=usual),
+        night(1, 1.3, device=usual, interval_ms=50.0),
+        night(2, 4.0, device=usual, shapes={"input": [1, 512]}),
+        night(3, 1.0, device=newer),
+    ]
+    found = history(nights, model="m.onnx", target="local")
+    assert [one.environment for one in found.points] == [1, 2, 3, 4]
+    assert [one.changes for one in found.environments[1:]] == [
+        {"interval_ms": (None, 50.0)},
+        {"interval_ms": (50.0, None), "shapes": (None, "input 1x512")},
+        {"python": ("3.11.7", "3.13.1"), "shapes": ("input 1x512", None)},
+    ]
+
+
+def test_an_exact_figure_without_a_floor(store: Path) -> None:
+    nights = [night(number, 1.0, model_size_mb=1.0 if number < 7 else 1.1) for number in range(14)]
+    (change,) = history(nights, model="m.onnx", target="local", metric="model_size_mb", floor=0.0).changes
+    assert (change.index, round(change.percent)) == (7, 10)
+
+
+def test_a_file_whose_target_ran_a_converted_one_is_found_by_its_name(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sub").mkdir()
+    path = _nets.mlp(tmp_path / "sub" / "m.onnx")
+    with Store(store) as opened:
+        assert len(command.find(opened, str(path), "local")) == 25
+    assert "no profile of this very file on local; those named m.onnx are shown" in capsys.readouterr().err
+
+
+def test_a_record_that_cannot_be_read_hides_no_other(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with sqlite3.connect(store) as database:
+        database.execute("UPDATE profiles SET record = X'00' WHERE id = 3")
+        newer = night(1, 1.0).to_dict() | {"of_a_newer_hwnas": 1}
+        record = zlib.compress(json.dumps(newer).encode())
+        database.execute("UPDATE profiles SET record = ? WHERE id = 4", [record])
+    with Store(store) as opened:
+        assert len(opened.profiles(model="m.onnx", target="local", raw=False)) == 24
+    assert "profile 3 cannot be read (" in caplog.text
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="there is no such store"):
+        command.run("m.onnx", **options(store="sqlite:///nothere.db"))
+    assert not list(tmp_path.iterdir())

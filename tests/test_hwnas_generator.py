@@ -277,7 +277,21 @@ def test_a_broken_limit_stays_broken_where_the_bad_tail_is_clipped() -> None:
     for bound in (None, 0.6):
         belief = Belief("max", [0], 0, bound=bound)
         belief.tell(x, values, None)
-        assert (belief._y.min() > 0.6) == (bound is None)
+        for first in (False, True):
+            assert (belief._modelled(np.arange(12), first).min() > 0.6) == (bound is None)
+
+
+def test_what_is_alike_does_not_hide_the_rest_for_long() -> None:
+    """Eight spread networks, then forty of much the same accuracy: the fence of all hides that the fourth is better
+    than the second, that of the first eight does not. They take turns."""
+    values = np.append(np.linspace(0.1, 0.8, 8), np.tile([0.899, 0.9, 0.901, 0.9], 10))
+    x = np.append(np.linspace(0, 0.7, 8), np.full(40, 1.0))[:, None]
+    belief = Belief("max", [0], 0)
+    belief.tell(x, values, None)
+    (low, high), _ = belief.predict(x[[1, 3]], x[:0])
+    assert high > low + 0.1
+    (low, high), _ = belief.predict(x[[1, 3]], x[-1:])
+    assert abs(high - low) < 0.01
 
 
 def test_a_limit_that_is_the_reference_counts_once() -> None:

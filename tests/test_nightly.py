@@ -157,7 +157,7 @@ def test_a_baseline_with_an_environment_of_its_own(folder: Path, capsys: pytest.
     assert sys.executable in capsys.readouterr().out
 
 
-def test_what_a_baseline_was_kept_in_is_compared(folder: Path) -> None:
+def test_what_a_baseline_was_kept_in_is_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a figure: other settings, another version in the environment of its own, another kernel for both."""
     Path("suite.toml").write_text(SUITE.format(models='"a.onnx"'))
     fleet = load_fleet(Path("fleet.toml"))
@@ -186,6 +186,13 @@ def test_what_a_baseline_was_kept_in_is_compared(folder: Path) -> None:
         old = Path("a.onnx").rename("old.onnx")
         _nets.stack(Path("a.onnx"), layers=1, channels=1, side=4)
         exported = found(target, device | {"kernel": "0"}, kept=dataclasses.replace(job, model=old))
+        # A runtime of the baseline's own takes nothing from what both of them run on now.
+        own = device | {"versions": versions | {"null": "0"}}
+        monkeypatch.setattr(session, "fingerprint", lambda target: own if target.python else device)
+        both = found(target, own | {"kernel": "0"}, "/opt/old/bin/python")
+        alone = found(target, own, "/opt/old/bin/python", kept=dataclasses.replace(job, model=old))
+    assert both.verdict == "unjudged" and "what it was kept in (kernel 0 -> " in both.reason
+    assert "what it was kept in" not in alone.reason
     assert exported.verdict == "unjudged"
     assert "as the baseline's file; the environment is not the baseline's (kernel 0 -> " in exported.reason
     assert [one.verdict for one in (settings, upgraded, kernel)] == ["unjudged"] * 3

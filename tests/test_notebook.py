@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from report_example import ONE_OBJECTIVE, THREE_OBJECTIVES, Example, profile_of, write_example
+from report_example import ONE_OBJECTIVE, THREE_OBJECTIVES, Example, profile_of, write_curves, write_example
 
 from nas import mlflow_files, open_study
 from profiles.errors import InputError
@@ -78,6 +78,17 @@ def test_one_objective_and_three(tmp_path: Path, study: str, x: str) -> None:
     assert figure.layout.yaxis.title.text == "val_accuracy"
 
 
+def test_what_was_not_trained_is_neither_dominated_nor_over_a_limit(tmp_path: Path) -> None:
+    """Where both axes are known before a training. With three objectives the front is no line."""
+    results = write_example(tmp_path / "run", THREE_OBJECTIVES)
+    figure = open_study(tmp_path / "run").plot("model_size_mb", "latency_ms@local")
+    shown = {trace.name: [int(text.split()[1].split("<")[0]) for text in trace.text] for trace in figure.data}
+    state = {trial.index: trial.state for trial in results.trials}
+    assert {state[index] for index in shown["dominated"]} == {"completed"}
+    assert shown["not trained to the end"] and "completed" not in {state[i] for i in shown["not trained to the end"]}
+    assert not any(trace.mode == "lines" for trace in open_study(tmp_path / "run").plot().data)
+
+
 def test_a_search_that_has_only_begun(tmp_path: Path) -> None:
     example = Example(tmp_path / "run")
     example.start()
@@ -122,6 +133,14 @@ def test_an_experiment_of_mlflow(run: Path, tmp_path: Path) -> None:
     states = {_yaml(by_trial[i] / "meta.yaml")["status"]: trial.state for i, trial in enumerate(study.results.trials)}
     assert states[4] == "failed"
     assert "nan in epoch 3" in (by_trial[9] / "tags" / "hwnas.reason").read_text()
+
+
+def test_tags_of_a_script_are_files_whatever_their_names(tmp_path: Path) -> None:
+    results = write_example(tmp_path / "run")
+    write_curves(results.folder.trial(0).retry(0) / "tb" / "own", {"loss": [1.0], "loss/train": [2.0], "a/b/c": [3.0]})
+    experiment = mlflow_files.write(results, tmp_path / "mlruns")
+    (trial,) = [path.parent.parent for path in experiment.glob("*/tags/hwnas.trial") if path.read_text() == "0"]
+    assert {"loss", "loss.train", "a.b.c"} <= {path.name for path in (trial / "metrics" / "curve").iterdir()}
 
 
 def test_a_trial_that_has_left_the_front_is_no_member_in_mlflow_either(run: Path, tmp_path: Path) -> None:

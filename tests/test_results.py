@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from report_example import STUDY, write_example
 
-from nas.results import read_results, write_results
+from nas.results import read_results, trials_frame, write_results
 
 TRAINED = b"not a network"  # as the example has it
 
@@ -38,3 +39,16 @@ def test_with_a_table_the_untrained_network_is_what_ships(tmp_path: Path) -> Non
 def test_a_run_is_read_where_its_script_is_gone(tmp_path: Path) -> None:
     write_example(tmp_path / "run", STUDY + '[train]\nscript = "gone.py"\n')
     assert len(read_results(tmp_path / "run").trials) == 24
+
+
+def test_a_baseline_without_choices_leaves_whole_numbers_whole(tmp_path: Path) -> None:
+    """Trial, digest, choices, and then what was measured, whichever row has it first."""
+    results = write_example(tmp_path / "run")
+    first = replace(results.trials[0], choices={})
+    table = trials_frame(replace(results, trials=[first, *results.trials[1:]]))
+    choices = list(results.trials[1].choices)
+    assert list(table.columns[: 2 + len(choices)]) == ["trial", "digest", *choices]
+    whole = [name for name in choices if type(results.trials[1].choices[name]) is int]
+    assert whole and {str(table[name].dtype) for name in whole} == {"Int64"}
+    text = table.to_csv(index=False).splitlines()
+    assert text[2].split(",")[2 + choices.index("width")] == str(results.trials[1].choices["width"])

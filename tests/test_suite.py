@@ -46,6 +46,18 @@ def test_a_file(tmp_path: Path) -> None:
     assert "no such model file, nor a reference model 'gone.onnx'" in str(gone.error)
 
 
+def test_a_first_size_is_the_batch_as_on_the_command_line(tmp_path: Path) -> None:
+    _nets.mlp(tmp_path / "a.onnx")
+    path = written(tmp_path, 'name = "s"\nmodels = [{model = "a.onnx", shapes = {input = [16, 8]}}, "b.onnx"]\n')
+    a, b = entries(load_suite(path), path, tmp_path)
+    assert (a.batch, a.job.shapes, b.batch) == (16, {"input": (1, 8)}, None)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "study.toml").write_text("of a search")
+    path = written(tmp_path, 'name = "s"\nmodels = [{model = "run", shapes = {input = [16, 8]}}]\n')
+    with pytest.raises(InputError, match=r"run: given shapes or inputs; accepted: neither, for the folder of a search"):
+        entries(load_suite(path), path, tmp_path)
+
+
 def test_a_search_without_a_front_is_one_model_without_a_judgement(tmp_path: Path) -> None:
     _nets.mlp(tmp_path / "a.onnx")
     (tmp_path / "run").mkdir()

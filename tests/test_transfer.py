@@ -73,7 +73,7 @@ def test_what_was_transferred_is_not_trusted_blindly() -> None:
         belief = Belief("min", [0, 1], 0, 1)
         belief.tell(beside[:n], values[:n], None)
         mean, sd = belief.predict(beside[30:], beside[:0])
-        alone = belief._surrogate.predict(beside[30:])[1]
+        alone = belief._surrogate(False).predict(beside[30:])[1]
         assert np.corrcoef(mean, np.log(values[30:]))[0, 1] > 0.99
         ratios.append(float((sd / alone).mean()))
     assert ratios == pytest.approx([(1 + 10 / 4) ** 0.5, (1 + 10 / 30) ** 0.5])

@@ -51,7 +51,7 @@ def take() -> list[str]:
         "",
         f"`make bench-search`: the share of the true hypervolume after {', '.join(map(str, AT))} evaluations,",
         f"{BATCH} at a time; mean over seeds, and their tenth percentile. Tables and licences: `benchmarks/tables`.",
-        f"The design of `hwnas` was fixed while looking at {', '.join(DESIGN)}; one fault was mended",
+        f"The design of `hwnas` was fixed while looking at {', '.join(DESIGN)}; two faults were mended",
         "after all had been seen. Seconds a step are wall time, one thread, whatever else the machine did; a network's",
         "features are read once for all seeds of a space.",
         "",
