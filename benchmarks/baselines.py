@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devices import onnxfile
+from devices import onnxfile, transfer
 from devices.convert import own_precision
 from devices.measure import Job
 from profiles import files
@@ -177,8 +177,9 @@ def _copy(model: Path, folder: Path) -> str:
     scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
     try:
         shutil.copyfile(model, scratch / place.name)
-        for weights in onnxfile.external_files(model):
-            beside = scratch / weights.relative_to(model.resolve().parent)
+        beside_it = onnxfile.external_files(model)
+        for weights in beside_it:
+            beside = scratch / weights.relative_to(transfer.placed(model, beside_it).parent)
             beside.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(weights, beside)
         for copied in (*scratch.rglob("*"), scratch):  # durable before the event that names them

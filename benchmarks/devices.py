@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,7 @@ def check(names: Sequence[str], path: Path | None, *, as_json: bool) -> None:
         if name not in fleet.devices:
             known = ", ".join(sorted(fleet.devices))
             raise InputError(f"{fleet.where}: no device named {name!r}; there are: {known}")
-    with ThreadPoolExecutor(len(wanted)) as pool:
-        found = list(pool.map(lambda name: _check(fleet, name), wanted))
+    found = _at_once(fleet, wanted)
     if as_json:
         print(json.dumps({"schema": 1, "devices": found}, indent=1))
     else:
@@ -62,6 +62,23 @@ def check(names: Sequence[str], path: Path | None, *, as_json: bool) -> None:
     missing = [one for one in found if one["error"]]
     if missing:
         sys.exit(3)
+
+
+def _at_once(fleet: Fleet, names: Sequence[str]) -> list[dict[str, Any]]:
+    """What ``_check`` finds of each. No pool of threads: its end would wait for them. Ctrl-C ends this process at once,
+    and each agent ends with its connection.
+    """
+    found: list[Future[dict[str, Any]]] = [Future() for _ in names]
+
+    def run(name: str, future: Future[dict[str, Any]]) -> None:
+        try:
+            future.set_result(_check(fleet, name))
+        except BaseException as error:
+            future.set_exception(error)
+
+    for name, future in zip(names, found, strict=True):
+        threading.Thread(target=run, args=(name, future), daemon=True).start()
+    return [future.result() for future in found]
 
 
 def _check(fleet: Fleet, name: str) -> dict[str, Any]:
@@ -74,11 +91,8 @@ def _check(fleet: Fleet, name: str) -> dict[str, Any]:
             begin_s = session.clock_s()  # still while another measurement has the device
             found["health"] = session.request("health")["health"]
             skew_s = found["health"]["time_s"] - (time.time() - (session.clock_s() - begin_s) / 2)
-            try:
-                found |= _try_out(session, name)
-            except HwnasError as error:
-                found["error"] = str(error)
-            problems = advice.problems(found["health"], noise=found["noise"], skew_s=skew_s)
+            found |= _try_out(session, _targets(fleet, name))
+            problems = advice.problems(found["health"], noise=found["noise"], skew_s=skew_s, works=not found["error"])
             if setting := fleet.meters.get(name):
                 try:
                     found["meter"] = metering.probe(session, setting)["meter"]
@@ -90,13 +104,34 @@ def _check(fleet: Fleet, name: str) -> dict[str, Any]:
     return found
 
 
-def _try_out(session: Session, name: str) -> dict[str, Any]:
-    target = Target(name=name, device=name)
-    answer = session.request("fingerprint", target=dataclasses.asdict(target))
-    times = measure.calibrate(session, target, _CALIBRATIONS)
-    # Robust: one disturbed run of five is not what is asked about.
-    noise = float(np.subtract(*np.percentile(times, [75, 25])) / 1.349 / np.median(times))
-    return {"fingerprint": answer["device"], "providers": answer["providers"], "noise": noise}
+def _targets(fleet: Fleet, name: str) -> list[Target]:
+    """Those of the device that differ in what has to work for them; without any, ONNX Runtime on its CPU."""
+    found: dict[tuple[str | None, ...], Target] = {}
+    for target in (fleet.targets[each] for each in fleet.named):
+        if name in fleet.boards(target.device):
+            found.setdefault((target.engine, target.provider, target.python), target)
+    return list(found.values()) or [Target(name=name, device=name)]
+
+
+def _try_out(session: Session, targets: Sequence[Target]) -> dict[str, Any]:
+    """``error`` names the targets that do not work; the rest is of the first that does, ``providers`` of all."""
+    found: dict[str, Any] = {"error": None, "fingerprint": None, "providers": [], "noise": None}
+    errors = []
+    for target in targets:
+        try:
+            answer = session.request("fingerprint", target=dataclasses.asdict(target))
+            found["fingerprint"] = found["fingerprint"] or answer["device"]
+            found["providers"] += [each for each in answer["providers"] if each not in found["providers"]]
+            times = measure.calibrate(session, target, _CALIBRATIONS if found["noise"] is None else 1)
+        except HwnasError as error:
+            errors.append(f"target {target.name}: {error}")
+            if session.closed:
+                break
+            continue
+        if found["noise"] is None:
+            # Robust: one disturbed run of five is not what is asked about.
+            found["noise"] = float(np.subtract(*np.percentile(times, [75, 25])) / 1.349 / np.median(times))
+    return found | {"error": "; ".join(errors) or None}
 
 
 def _tell(name: str, kind: str, data: dict[str, Any]) -> None:

@@ -18,17 +18,20 @@ _NO_TURBO = (
 _BITS = {0: "under-voltage", 1: "the clock is capped", 2: "throttled", 3: "at its soft temperature limit"}
 
 
-def problems(health: Mapping[str, Any], *, noise: float | None = None, skew_s: float = 0.0) -> list[tuple[str, str]]:
+def problems(
+    health: Mapping[str, Any], *, noise: float | None = None, skew_s: float = 0.0, works: bool = False
+) -> list[tuple[str, str]]:
     """(what, how to mend it) for each, the worst first. ``health``: as of ``devices.health``.
 
-    ``noise``: the run-to-run spread of the calibration model, a fraction. ``skew_s``: its clock minus ours. What the
-    device does not tell is taken for good.
+    ``noise``: the run-to-run spread of the calibration model, a fraction. ``skew_s``: its clock minus ours.
+    ``works``: its targets were tried out, so that no package is missing, wherever they find it. What the device does
+    not tell is taken for good.
     """
     found: list[tuple[str, str]] = []
     packages, python = health["packages"], health["executable"]
-    if python and "numpy" not in packages:
+    if python and not works and "numpy" not in packages:
         found.append(("no numpy", f"{python} -m pip install numpy"))
-    if not any(name in packages for name in ("onnxruntime", "onnxruntime-gpu")):
+    if not works and not any(name in packages for name in ("onnxruntime", "onnxruntime-gpu")):
         found.append(("no onnxruntime", f"{python} -m pip install onnxruntime"))
     bits = health["throttled"] or 0
     now = [text for bit, text in _BITS.items() if bits >> bit & 1]

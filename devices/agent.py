@@ -48,11 +48,14 @@ def main(arguments: list[str]) -> int:
 
         return residents.main(arguments[1:])
     output = protocol.take_stdout()
+    held = depot.hold_agent(sys.argv[0])
     _unpack(sys.argv[0])
     # A login shell may have printed half a line before us.
     protocol.write_all(output, b"\n")
     with contextlib.suppress(BrokenPipeError):
         _serve(0, output)
+    if held:
+        held.close()
     return 0
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import devices
 import profiles
+from devices.depot import forget_agents
 from profiles.errors import UnavailableError
 from profiles.files import write_bytes
 
@@ -64,6 +65,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 def build_agent() -> Path:
     """The agent in the cache folder (``$XDG_CACHE_HOME/hwnas``, else ``~/.cache/hwnas``), built where it is missing.
 
+    Those of other versions that nobody used for a day are removed.
+
     Raises UnavailableError where that folder cannot be written.
     """
     data = agent_bytes()
@@ -71,9 +74,11 @@ def build_agent() -> Path:
     try:
         if not path.is_file() or path.read_bytes() != data:
             write_bytes(path, data)
+        os.utime(path)  # it is about to be used
     except OSError as error:
         reason = f"{path}: the agent cannot be written: {error.strerror}; set XDG_CACHE_HOME to another folder"
         raise UnavailableError(reason) from None
+    forget_agents(path.parent)
     return path
 
 

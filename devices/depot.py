@@ -5,7 +5,8 @@
     ~/.cache/hwnas/measured.jsonl        who measured what here, and when; the last two thousand or so
 
 A file arrives in pieces beside its place, is compared with its digest and then renamed: a cut connection or a full disk
-leaves no half file under a key. What was not asked for during a day is removed when something new comes.
+leaves no half file under a key. What was not asked for during a day is removed when something new comes, and so are
+agents of other versions of hwnas.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from devices.protocol import Record
 from profiles.errors import InputError, UnavailableError
@@ -121,6 +125,30 @@ def forget_parts() -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def hold_agent(archive: str) -> IO[bytes] | None:
+    """Mark the agent's file as used today, and as running while what this returns is open."""
+    with contextlib.suppress(OSError):
+        os.utime(archive)
+        file = open(archive, "rb")  # noqa: SIM115 (the caller keeps it)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return file
+    return None
+
+
+def forget_agents(place: Path) -> None:
+    """Remove the agents in the folder ``place`` that nobody started for a day and that do not run now, with what they
+    unpacked beside themselves.
+    """
+    oldest, own = time.time() - _KEPT_S, Path(sys.argv[0]).name  # a lock need not keep this very process away
+    for path in place.glob("agent-*.pyz*"):  # also one that arrived in part
+        with contextlib.suppress(OSError):
+            if path.name != own and path.stat().st_mtime < oldest:
+                with path.open("r+b") as file:  # to be written: NFS gives no exclusive lock else
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+                    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+
+
 def _part(key: str) -> Path:
     return folder() / "files" / f"{_plain(key)}.part-{os.getpid()}"
 
@@ -141,6 +169,7 @@ def _clean() -> None:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < oldest:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+    forget_agents(folder())
 
 
 @contextlib.contextmanager

@@ -34,14 +34,16 @@ import pydantic
 
 from devices import toml
 from devices.meter_table import read_meter
-from devices.transports import Device
+from devices.transports import Device, at_home
 from devices.transports.local import Device as Local
 from profiles import registry
 from profiles.errors import InputError
 from profiles.records import Target
 
 LOCAL = "local"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Of devices, targets and pools: it becomes part of file names and of metrics.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAMES = "up to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
 _Positive = Annotated[int, pydantic.Field(ge=1)]
 
 
@@ -98,14 +100,13 @@ def load_fleet(path: Path | None = None, overrides: Mapping[str, str] | None = N
     pools: dict[str, tuple[str, ...]] = {}
     for key, names in (("devices", table.devices), ("targets", table.targets)):
         for name in names:
-            if not _NAME.fullmatch(name):  # it becomes part of file names and of metrics
-                accepted = "letters, digits, '.', '_' and '-', beginning with a letter or digit"
-                raise InputError.of(where, key, name, accepted)
+            if not NAME.fullmatch(name):
+                raise InputError.of(where, key, name, NAMES)
     meters = {name: read_meter(path, name, keys["meter"]) for name, keys in table.devices.items() if "meter" in keys}
     for name, keys in table.devices.items():
         keys = {key: value for key, value in keys.items() if key != "meter"}
         if (pool := keys.pop("pool", None)) is not None:
-            if not isinstance(pool, str) or pool in {*table.devices, LOCAL} or not _NAME.fullmatch(pool):
+            if not isinstance(pool, str) or pool in {*table.devices, LOCAL} or not NAME.fullmatch(pool):
                 raise InputError.of(where, f"devices.{name}.pool", pool, "a name that no other device has")
             pools[pool] = (*pools.get(pool, ()), name)
         devices[name] = _device(path, name, keys)
@@ -157,13 +158,18 @@ class _FleetTable(pydantic.BaseModel):
 
 def _device(path: Path, name: str, keys: dict[str, Any]) -> Device:
     where = str(path)
-    transport, known = keys.pop("transport", None), registry.names("devices.transports")
+    transport, known = keys.pop("transport", LOCAL), registry.names("devices.transports")
     if transport not in known:
         raise InputError.of(where, f"devices.{name}.transport", transport, ", ".join(known))
     module = registry.find("devices.transports", transport)
     device = toml.validate(keys, module.Device, where, prefix=f"devices.{name}.")
     files = {key: value for key in module.Device.model_fields if isinstance(value := getattr(device, key), Path)}
-    beside = {key: path.absolute().parent / file.expanduser() for key, file in files.items()}
+    beside = {}
+    for key, file in files.items():
+        try:
+            beside[key] = path.absolute().parent / at_home(str(file))
+        except ValueError as error:
+            raise InputError.of(where, f"devices.{name}.{key}", str(file), str(error)) from None
     found: Device = device.model_copy(update=beside)
     return found
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from devices.transports import last_line
-from devices.transports.ssh import Device
+from devices.transports.ssh import NOT_FOUND, Device
 from profiles.errors import UnavailableError
 
 FOLDER = "~/.local/share/hwnas"
@@ -29,7 +29,7 @@ _STEP_S = 600.0
 
 # All run there, by the Python that was found, and stand alone.
 _PROBE = """
-import json, os, platform, shutil, sys
+import json, os, platform, shutil, sys, venv
 folder = os.path.expanduser(sys.argv[1])
 os.makedirs(folder, exist_ok=True)
 print("hwnas " + json.dumps({
@@ -37,40 +37,63 @@ print("hwnas " + json.dumps({
     "free_mb": shutil.disk_usage(folder).free / 1e6,
 }))
 """
-_MAKE = """
-import os, sys, venv
-folder = os.path.expanduser(sys.argv[1])
-if not os.path.exists(os.path.join(folder, "bin", "python")):
-    venv.create(folder, symlinks=True, with_pip=False)
-"""
+# What the environment uses stays until its successor is known to work; what was tried before goes.
 _UNPACK = """
-import os, shutil, sys, sysconfig, tarfile
-site = sysconfig.get_path("purelib")
-place = os.path.join(sys.prefix, sys.argv[1])
+import glob, os, shutil, sys, tarfile
+folder = os.path.expanduser(sys.argv[1])
+used = ""
+for path in glob.glob(os.path.join(folder, "lib", "python*", "site-packages", "hwnas.pth")):
+    with open(path) as file:
+        used += file.read()
+for name in os.listdir(folder):
+    if name.startswith("packages-") and name != sys.argv[2] and name not in used:
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+place = os.path.join(folder, sys.argv[2])
 if not os.path.isdir(place):
-    shutil.rmtree(place + ".part", ignore_errors=True)
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|gz") as archive:
         archive.extractall(place + ".part")
     os.rename(place + ".part", place)
+"""
+# Without site-packages, as the environment will be.
+_IMPORT = """
+import json, os, subprocess, sys
+place = os.path.join(os.path.expanduser(sys.argv[1]), sys.argv[2])
+code = "import sys; sys.path.insert(0, sys.argv[1]); import numpy, onnxruntime"
+words = [sys.executable, "-I", "-S", "-c", code, place]
+done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+print("hwnas " + json.dumps({"status": done.returncode, "stderr": done.stderr.decode(errors="replace")[-2000:]}))
+"""
+# Made anew where it is of another Python, which also happens when that of the system is upgraded.
+_MAKE = """
+import os, shutil, subprocess, sys, venv
+folder = os.path.expanduser(sys.argv[1])
+code = "import os, sys, sysconfig; print(sys.version_info[:2], os.path.isdir(sysconfig.get_path('purelib')))"
+try:
+    said = subprocess.check_output([os.path.join(folder, "bin", "python"), "-c", code]).decode().strip()
+except (OSError, subprocess.CalledProcessError):
+    said = ""
+if said != "%s True" % (sys.version_info[:2],):
+    for name in ("bin", "include", "lib"):
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+    venv.create(folder, symlinks=True, with_pip=False)
+"""
+_USE = """
+import os, shutil, sys, sysconfig
+site = sysconfig.get_path("purelib")
 with open(os.path.join(site, "hwnas.pth.part"), "w") as file:
-    file.write(place + "\\n")
+    file.write(os.path.join(sys.prefix, sys.argv[1]) + "\\n")
 os.replace(os.path.join(site, "hwnas.pth.part"), os.path.join(site, "hwnas.pth"))
 for name in os.listdir(sys.prefix):
     if name.startswith("packages-") and name != sys.argv[1]:
         shutil.rmtree(os.path.join(sys.prefix, name), ignore_errors=True)
-"""
-_IMPORT = """
-import json, subprocess, sys
-words = [sys.executable, "-c", "import numpy, onnxruntime"]
-done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-print("hwnas " + json.dumps({"status": done.returncode, "stderr": done.stderr.decode(errors="replace")[-2000:]}))
 """
 
 
 def install(device: Device, tell: Callable[[str], None]) -> str:
     """The version of ONNX Runtime that works there, in the environment ``PYTHON``. ``tell`` hears of each step.
 
-    Raises UnavailableError where the host cannot be reached or lacks something; the message says what.
+    Raises UnavailableError where the host cannot be reached or lacks something; the message says what, and an
+    environment that is there is as before.
     """
     probe = _ask(device, device.python, _PROBE, FOLDER)
     python = ".".join(map(str, probe["version"]))
@@ -83,7 +106,6 @@ def install(device: Device, tell: Callable[[str], None]) -> str:
         raise UnavailableError(
             f"{device.host}: {probe['free_mb']:.0f} MB free in {FOLDER}; needed: {_NEEDED_MB:.0f} MB"
         )
-    _run(device, device.python, _MAKE, FOLDER)
     below = ""
     for _ in range(_TRIES):
         with tempfile.TemporaryDirectory(prefix="hwnas-") as scratch:
@@ -93,9 +115,12 @@ def install(device: Device, tell: Callable[[str], None]) -> str:
             archive, size_mb = _pack(packages)
             with archive:
                 tell(f"sending {size_mb:.0f} MB")
-                _run(device, PYTHON, _UNPACK, f"packages-{_digest(packages)}", stdin=archive)
-        tried = _ask(device, PYTHON, _IMPORT)
+                name = f"packages-{_digest(packages, probe)}"
+                _run(device, device.python, _UNPACK, FOLDER, name, stdin=archive)
+        tried = _ask(device, device.python, _IMPORT, FOLDER, name)
         if tried["status"] == 0:
+            _run(device, device.python, _MAKE, FOLDER)
+            _run(device, PYTHON, _USE, name)
             return version
         if tried["status"] > 0:
             reason = last_line(tried["stderr"])
@@ -126,6 +151,8 @@ def _fetch(packages: Path, probe: dict[str, Any], below: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_STEP_S, check=False)
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"the package index: no answer within {_STEP_S:g} s") from None
+    if "No module named pip" in done.stderr:
+        raise UnavailableError("this machine's Python has no pip: python -m ensurepip")
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), last_line(done.stderr))
         machine = f"Python {version} on {probe['machine']}"
@@ -156,10 +183,10 @@ def _pack(folder: Path) -> tuple[Any, float]:
     return archive, size_mb
 
 
-def _digest(folder: Path) -> str:
-    """Of what is installed: names and versions."""
+def _digest(folder: Path, probe: dict[str, Any]) -> str:
+    """Of what is installed, names and versions, and of what it is for: Python and processor."""
     names = sorted(path.name for path in folder.glob("*.dist-info"))
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([names, probe["version"], probe["machine"]]).encode()).hexdigest()[:16]
 
 
 def _run(device: Device, python: str, program: str, *arguments: str, stdin: Any = subprocess.DEVNULL) -> str:
@@ -168,6 +195,8 @@ def _run(device: Device, python: str, program: str, *arguments: str, stdin: Any 
         done = subprocess.run(command, stdin=stdin, capture_output=True, timeout=_STEP_S, check=False)
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"{device.host}: no answer within {_STEP_S:g} s") from None
+    if done.returncode == NOT_FOUND:
+        raise UnavailableError(f"there is no {python} on {device.host}; accepted: Python 3.10 or later, see --python")
     if done.returncode:
         reason = device.explain(done.returncode, done.stderr.decode(errors="replace"))
         raise UnavailableError(f"{device.host}: {reason or f'status {done.returncode}'}")

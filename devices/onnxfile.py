@@ -36,6 +36,8 @@ class _Malformed(Exception):
 def external_files(path: Path) -> list[Path]:
     """The files beside ``path`` that hold its weights, sorted; empty where the file holds them itself.
 
+    Of a link, they lie beside the link, or else beside its file. They may be links, too, to where its file lies.
+
     Raises InputError: no such file, not an ONNX file, cut short, or weights that are missing or outside its folder.
     """
     if not path.is_file():
@@ -45,14 +47,17 @@ def external_files(path: Path) -> list[Path]:
     now = path.stat()
     if now.st_size == 0:
         raise InputError(f"{path}: not an ONNX file: it is empty")
-    folder = path.resolve().parent
+    locations = _named(path, now.st_ino, now.st_mtime_ns, now.st_size)
+    folders = path.absolute().parent, path.resolve().parent
+    folder = next((one for one in folders if all((one / name).is_file() for name in locations)), folders[1])
     files = []
-    for location in _named(path, now.st_ino, now.st_mtime_ns, now.st_size):
-        file_path = (folder / location).resolve()
-        if not file_path.is_relative_to(folder):
-            raise InputError(f"{path}: its weights lie in {location!r}; accepted: files in its own folder")
-        if not file_path.is_file():
+    for location in locations:
+        file_path = folder / location
+        stays = not Path(location).is_absolute() and ".." not in Path(location).parts
+        if stays and not file_path.is_file():
             raise InputError(f"{path}: its weights are missing: there is no {location!r} beside it")
+        if not stays or not any(file_path.resolve().is_relative_to(one.resolve()) for one in folders):
+            raise InputError(f"{path}: its weights lie in {location!r}; accepted: files in its own folder")
         files.append(file_path)
     return files
 

@@ -145,7 +145,9 @@ class Session:
 
     def put(self, path: Path, beside: Sequence[Path] = ()) -> str:
         """Bring a file there, and those ``beside`` it (in or below its folder); its path on the device."""
-        return str(path.resolve()) if self.device.shares_files else transfer.send(self.request, path, beside)
+        if self.device.shares_files:
+            return str(transfer.placed(path, beside))
+        return transfer.send(self.request, path, beside)
 
     def place(self, path: Path) -> str:
         """Where on the device to write what ``get`` will bring to ``path``."""

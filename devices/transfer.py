@@ -21,7 +21,7 @@ def send(request: Request, path: Path, beside: Sequence[Path] = ()) -> str:
 
     Raises UnavailableError where the device has no room for them.
     """
-    path = path.resolve()  # a link is sent under the name of its file
+    path = placed(path, beside)
     parts = parts_of(path, beside)
     digests = {name: sha256(part) for name, part in parts.items()}
     key = key_of(digests)
@@ -36,9 +36,17 @@ def send(request: Request, path: Path, beside: Sequence[Path] = ()) -> str:
     return f"{folder}/{path.name}"
 
 
+def placed(path: Path, beside: Sequence[Path] = ()) -> Path:
+    """``path``, absolute, under the name beside which those ``beside`` it lie: its own or, of a link, its file's."""
+    names = [path.absolute(), path.resolve()]
+    fit = [name for name in names if all(part.is_relative_to(name.parent) for part in beside)]
+    # Both may fit: latest.onnx is a link to run1/model.onnx, with its weights in run1.
+    return max(fit, key=lambda name: len(name.parts), default=names[1]) if beside else names[0]
+
+
 def parts_of(path: Path, beside: Sequence[Path]) -> dict[str, Path]:
-    """Name below the folder of ``path`` (resolved) -> file, for it and those ``beside`` it."""
-    return {part.resolve().relative_to(path.parent).as_posix(): part.resolve() for part in (path, *beside)}
+    """Name below the folder of ``path`` (as ``placed`` gives it) -> file, for it and those ``beside`` it."""
+    return {part.relative_to(path.parent).as_posix(): part.resolve() for part in (path, *beside)}
 
 
 def key_of(digests: Mapping[str, str]) -> str:

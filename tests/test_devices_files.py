@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import subprocess
 import sys
 import zipfile
@@ -82,6 +83,25 @@ def test_weights_outside_the_folder_are_refused(external: SaveExternal, location
         onnxfile.external_files(path)
 
 
+def test_a_link_to_a_model_finds_its_weights(external: SaveExternal, tmp_path: Path) -> None:
+    """Beside itself, as in the cache of Hugging Face, or beside its file."""
+    path = external("w.bin")
+    (path.parent / "d1").write_bytes(b"1" * 16)
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "m.onnx").symlink_to("../models/m.onnx")
+    (tmp_path / "snapshot" / "w.bin").symlink_to("../models/d1")
+    assert onnxfile.external_files(tmp_path / "snapshot" / "m.onnx") == [tmp_path / "snapshot" / "w.bin"]
+    (tmp_path / "snapshot" / "w.bin").unlink()
+    with pytest.raises(InputError, match=r"there is no 'w\.bin' beside it"):
+        onnxfile.external_files(tmp_path / "snapshot" / "m.onnx")
+    (path.parent / "d1").rename(path.parent / "w.bin")
+    assert onnxfile.external_files(tmp_path / "snapshot" / "m.onnx") == [path.parent / "w.bin"]
+    (tmp_path / "secret").write_bytes(b"1" * 16)
+    (tmp_path / "snapshot" / "w.bin").symlink_to("../secret")
+    with pytest.raises(InputError, match=r"its weights lie in 'w\.bin'; accepted: files in its own folder"):
+        onnxfile.external_files(tmp_path / "snapshot" / "m.onnx")
+
+
 def test_missing_weights(external: SaveExternal) -> None:
     with pytest.raises(InputError, match=r"its weights are missing: there is no 'weights\.bin' beside it"):
         onnxfile.external_files(external("weights.bin"))
@@ -149,11 +169,15 @@ def test_the_agent_is_built_once_and_mended(cache: Path) -> None:
     path = bundle.build_agent()
     assert path.parent == cache
     assert path.name == f"agent-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.pyz"
-    before = path.stat().st_mtime_ns
+    before = path.stat().st_ino
     assert bundle.build_agent() == path
-    assert path.stat().st_mtime_ns == before
+    assert path.stat().st_ino == before
     path.write_bytes(b"half a file")
     assert bundle.build_agent().read_bytes() == bundle.agent_bytes()
+    (cache / "agent-0.pyz").write_bytes(b"of an older version")
+    os.utime(cache / "agent-0.pyz", (0, 0))
+    os.utime(path, (0, 0))
+    assert bundle.build_agent() == path
     assert [file.name for file in cache.iterdir()] == [path.name]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -47,6 +49,59 @@ def test_a_version_that_dies_gives_way_to_an_older_one(host: Device, tmp_path: P
     assert "1.1" in (packages / "onnxruntime/__init__.py").read_text()
 
 
+def test_a_version_that_cannot_be_imported_leaves_what_works(host: Device, tmp_path: Path) -> None:
+    _wheel(tmp_path / "index", "onnxruntime", "1.0", "__version__ = '1.0'\n")
+    install.install(host, lambda line: None)
+    before = _installed(tmp_path)
+    _wheel(tmp_path / "index", "onnxruntime", "2.0", "raise ImportError('libfoo.so is missing')\n")
+    with pytest.raises(UnavailableError, match=r"onnxruntime 2\.0 cannot be imported"):
+        install.install(host, lambda line: None)
+    assert _installed(tmp_path) == before == "1.0"
+    _wheel(tmp_path / "index", "onnxruntime", "3.0", "__version__ = '3.0'\n")
+    install.install(host, lambda line: None)
+    assert _installed(tmp_path) == "3.0"
+    assert len(list((tmp_path / "home/.local/share/hwnas").glob("packages-*"))) == 1
+
+
+def test_an_environment_of_another_python_is_made_anew(host: Device, tmp_path: Path) -> None:
+    """As an upgrade of the system leaves it: bin/python is a newer one than it was made with."""
+    _wheel(tmp_path / "index", "onnxruntime", "1.0", "__version__ = '1.0'\n")
+    install.install(host, lambda line: None)
+    folder = tmp_path / "home/.local/share/hwnas"
+    (settings,) = folder.glob("pyvenv.cfg")
+    settings.write_text(re.sub(r"(?m)^version = .*", "version = 3.9.2", settings.read_text()))
+    (library,) = (folder / "lib").iterdir()
+    library.rename(folder / "lib" / "python3.9")
+    install.install(host, lambda line: None)
+    assert _installed(tmp_path) == "1.0"
+    assert [path.name for path in (folder / "lib").iterdir()] == [library.name]
+
+
+def test_packages_are_told_apart_by_what_they_are_for(tmp_path: Path) -> None:
+    (tmp_path / "numpy-2.0.dist-info").mkdir()
+    probes: list[dict[str, object]] = [
+        {"version": [3, 10], "machine": "x86_64"},
+        {"version": [3, 12], "machine": "x86_64"},
+        {"version": [3, 12], "machine": "aarch64"},
+    ]
+    assert len({install._digest(tmp_path, probe) for probe in probes}) == 3
+
+
+def test_a_host_without_that_python_and_a_machine_without_pip(
+    host: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = host.model_copy(update={"python": "python3.99"})
+    with pytest.raises(UnavailableError) as caught:
+        install.install(missing, lambda line: None)
+    assert str(caught.value) == "there is no python3.99 on board; accepted: Python 3.10 or later, see --python"
+    bare = tmp_path / "bin" / "bare"
+    bare.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} -I -S -m pip "$@"\n')
+    bare.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(bare))
+    with pytest.raises(UnavailableError, match=r"^this machine's Python has no pip: python -m ensurepip$"):
+        install.install(host, lambda line: None)
+
+
 def test_none_that_runs_and_none_for_this_machine(host: Device, tmp_path: Path) -> None:
     with pytest.raises(
         UnavailableError, match=r"no numpy and onnxruntime for Python 3\.\d+ on .*: Could not find a ver"
@@ -68,6 +123,13 @@ def test_the_wheels_that_a_c_library_can_load(probe: dict[str, object], first: s
     tags = install._platforms(probe)
     assert tags[0] == first
     assert len(tags) == count
+
+
+def _installed(tmp_path: Path) -> str:
+    """The version of onnxruntime that the environment there imports."""
+    python = tmp_path / "home/.local/share/hwnas/bin/python"
+    words = [python, "-c", "import onnxruntime; print(onnxruntime.__version__)"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _wheel(index: Path, name: str, version: str, code: str) -> None:

@@ -41,7 +41,15 @@ def test_a_file(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('[devices.a]\ntransport = "pigeon"', "devices.a.transport: given 'pigeon'; accepted: {transports}"),
-        ("[devices.a]", "devices.a.transport: given None; accepted: {transports}"),
+        ('[devices.a]\nhost = "x"', "devices.a.host: unknown key; accepted: python"),
+        (
+            '[devices.a]\npython = "~nosuchuser/py"',
+            "devices.a.python: given '~nosuchuser/py'; accepted: a path; this machine has no user of that name",
+        ),
+        (
+            '[devices.a]\ntransport = "ssh"\nhost = "x"\nconfig = "~nosuchuser/x"',
+            "devices.a.config: given '~nosuchuser/x'; accepted: a path; this machine has no user of that name",
+        ),
         ('[devices.a]\ntransport = "local"\nhost = "x"', "devices.a.host: unknown key; accepted: python"),
         ('[devices.a]\ntransport = "local"\npool = "local"', "devices.a.pool: given 'local'; accepted: {a_pool}"),
         ('[devices.a]\ntransport = "local"\npool = 3', "devices.a.pool: given 3; accepted: {a_pool}"),
@@ -66,6 +74,28 @@ def test_each_mistake_is_one_line(tmp_path: Path, text: str, message: str) -> No
     with pytest.raises(InputError) as caught:
         load_fleet(path)
     assert str(caught.value) == f"{path}: {message.format(**known)}"
+
+
+def test_a_path_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    path = tmp_path / "fleet.toml"
+    path.write_text("""
+        [devices.here]
+        python = "~/py"
+        [devices.phone]
+        transport = "adb"
+        runner = "~/runner"
+        library = "lib.so"
+        adb = "~/sdk/adb"
+    """)
+    fleet = load_fleet(path)
+    assert vars(fleet.devices["here"]) == {"python": "/home/ann/py"}  # local is the default
+    phone = vars(fleet.devices["phone"])
+    assert (phone["runner"], phone["library"], phone["adb"]) == (
+        Path("/home/ann/runner"),
+        tmp_path / "lib.so",
+        "/home/ann/sdk/adb",
+    )
 
 
 def test_a_pool(tmp_path: Path) -> None:

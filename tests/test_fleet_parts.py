@@ -53,6 +53,23 @@ def test_a_file_arrives_whole_and_once(device: Any, tmp_path: Path, size: int) -
     assert transfer.send(device, model, [weights]) != str(there)
 
 
+def test_a_link_is_sent_under_the_name_beside_which_its_weights_lie(device: Any, tmp_path: Path) -> None:
+    """As in the cache of Hugging Face, and as latest.onnx -> run1/model.onnx."""
+    snapshot, blobs = tmp_path / "snapshot", tmp_path / "blobs"
+    snapshot.mkdir()
+    blobs.mkdir()
+    for name, blob in (("model.onnx", "m1"), ("model.onnx_data", "d1")):
+        (blobs / blob).write_text(blob)
+        (snapshot / name).symlink_to(f"../blobs/{blob}")
+    there = Path(transfer.send(device, snapshot / "model.onnx", [snapshot / "model.onnx_data"]))
+    assert there.name == "model.onnx"
+    assert [there.read_text(), (there.parent / "model.onnx_data").read_text()] == ["m1", "d1"]
+    (tmp_path / "latest.onnx").symlink_to("blobs/m1")
+    there = Path(transfer.send(device, tmp_path / "latest.onnx", [blobs / "d1"]))
+    assert there.name == "m1"
+    assert (there.parent / "d1").read_text() == "d1"
+
+
 def test_what_did_not_arrive_leaves_nothing(device: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = base64.b64encode(b"abc").decode()
     device("put", key="k", name="m", offset=0, data=data)
@@ -95,6 +112,24 @@ def test_what_nobody_asked_for_during_a_day_makes_room(device: Any, tmp_path: Pa
     transfer.send(device, tmp_path / "new")
     assert not old.exists()
     assert used.exists()
+
+
+def test_agents_that_nobody_started_for_a_day_make_room(device: Any, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    for name in ("agent-1.pyz", "agent-2.pyz", "agent-3.pyz", "agent-4.pyz.77"):
+        (there / name).write_bytes(b"agent")
+        (there / name.split(".")[0]).mkdir()
+        os.utime(there / name, (time.time() - 90_000,) * 2)
+    with depot.hold_agent(str(there / "agent-2.pyz")) as running:  # type: ignore[union-attr]
+        os.utime(there / "agent-2.pyz", (time.time() - 90_000,) * 2)  # it began two days ago
+        with depot.hold_agent(str(there / "agent-3.pyz")):  # type: ignore[union-attr]
+            pass
+        (tmp_path / "new").write_bytes(b"new")
+        transfer.send(device, tmp_path / "new")
+        assert not running.closed
+    found = sorted(path.name for path in there.iterdir())
+    assert found == ["agent-2", "agent-2.pyz", "agent-3", "agent-3.pyz", "agent-4", "files"]
 
 
 def test_outputs_are_taken_and_gone(device: Any, tmp_path: Path) -> None:
@@ -163,6 +198,10 @@ def test_each_problem_is_named_with_what_mends_it(change: dict[str, Any], what: 
     assert mend in how
 
 
+def test_what_works_lacks_no_package() -> None:
+    assert advice.problems(GOOD | {"packages": {}}, works=True) == []
+
+
 def test_a_wrong_date_and_a_noisy_device() -> None:
     assert [what for what, _ in advice.problems(GOOD, noise=0.1, skew_s=-3600.0)] == [
         "its date is -3600 s off",
@@ -226,4 +265,6 @@ def test_the_command_that_reaches_a_board() -> None:
     assert command[:4] == ["ssh", "-T", "-F", "/lab.ssh"]
     assert "StrictHostKeyChecking=yes" in command
     assert "BatchMode=yes" in command
+    assert "ControlMaster=no" in command  # not the connection that the user has open
+    assert "ControlPath=none" in command
     assert command[-3:] == ["--", "ann@pi5", "~/'x y' 'a'\"'\"'b'"]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from devices import protocol
 from devices.protocol import Record
-from devices.transfer import key_of, parts_of, sha256
+from devices.transfer import key_of, parts_of, placed, sha256
 from profiles.errors import UnavailableError
 
 VERSION = 2  # of the requests, as in runner.c
@@ -49,7 +49,6 @@ class Link:
         self._setting = setting
         self.folder = setting.folder
         self._client = [setting.adb, *(["-s", setting.serial] if setting.serial else [])]
-        self._there: dict[str, str] = {}  # what was asked for in this session -> its path there
         self._last_id = 0
         self._lines = protocol.Lines()
         self._records: list[Record] = []
@@ -85,22 +84,20 @@ class Link:
 
     def put(self, path: Path, beside: Sequence[Path] = ()) -> str:
         """The path on the device of an equal ``path``, with those ``beside`` it (in or below its folder) beside it."""
-        path = path.resolve()  # a link is sent under the name of its file
+        path = placed(path, beside)
         parts = parts_of(path, beside)
         key = key_of({name: sha256(part) for name, part in parts.items()})
-        if key not in self._there:
-            place = f"{self.folder}/files/{key}"
-            if not self.ask("have", place)["have"]:
-                arriving = f"{self.folder}/files/{key}.part-{self.pid}"
-                try:
-                    for name, part in parts.items():
-                        self._push(part, f"{arriving}/{name}")
-                except UnavailableError:
-                    self.shell(f"rm -rf {shlex.quote(arriving)}")
-                    raise
-                self.ask("keep", arriving, place)
-            self._there[key] = place
-        return f"{self._there[key]}/{path.name}"
+        place = f"{self.folder}/files/{key}"
+        if not self.ask("have", place)["have"]:  # asked each time: what nobody asks for during a day is removed
+            arriving = f"{self.folder}/files/{key}.part-{self.pid}"
+            try:
+                for name, part in parts.items():
+                    self._push(part, f"{arriving}/{name}")
+            except UnavailableError:
+                self.shell(f"rm -rf {shlex.quote(arriving)}")
+                raise
+            self.ask("keep", arriving, place)
+        return f"{place}/{path.name}"
 
     def get(self, there: str, path: Path) -> None:
         self._adb("pull", there, str(path), limit_s=_PUSH_S)

@@ -6,6 +6,7 @@ hold beside ``transport``, with what is below.
 
 from __future__ import annotations
 
+import os
 import select
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,14 @@ def readable(stream: IO[bytes], left_s: float | None) -> bool:
     poll = select.poll()
     poll.register(stream, select.POLLIN)
     return bool(poll.poll(None if left_s is None else 1000 * left_s))
+
+
+def at_home(text: str) -> str:
+    """A path here or the name of a program, its ~ expanded. Raises ValueError with what is accepted."""
+    found = os.path.expanduser(text)
+    if found.startswith("~"):
+        raise ValueError("a path; this machine has no user of that name")
+    return found
 
 
 def last_line(text: str) -> str:

@@ -11,12 +11,33 @@ import time
 from typing import Any
 
 RUNS = 20
+HEALTH: dict[str, Any] = {  # as of devices.health; there is nothing to complain of
+    "python": None,
+    "executable": None,
+    "machine": "null",
+    "packages": {},
+    "user": "null",
+    "disk_free_mb": 1e6,
+    "memory_free_mb": None,
+    "cores": 1,
+    "throttled": None,
+    "governors": [],
+    "turbo": None,
+    "temperature_c": None,
+    "busy": [],
+    "pressure": None,
+    "on_battery": None,
+    "virtual": False,
+    "clock_step_ns": 1,
+}
 
 
 def answer(operation: str, request: dict[str, Any], time_s: float) -> dict[str, Any]:
     if operation == "hello":
         return {"pid": 0}
     time.sleep(time_s)
+    if operation == "health":
+        return {"health": HEALTH | {"time_s": time.time()}}
     if operation == "fingerprint":
         versions = {"python": "0", "numpy": "0", "null": "1"}
         device = {"machine": "null", "cpu": "null", "cores": 1, "versions": versions}

@@ -22,7 +22,7 @@ from typing import Annotated, ClassVar
 
 import pydantic
 
-from devices.transports import last_line, piped
+from devices.transports import at_home, last_line, piped
 
 # What adb or the runner says -> what to say. The first that fits counts.
 _REASONS = (
@@ -56,7 +56,7 @@ class Device(pydantic.BaseModel):
     library: Path
     serial: Annotated[str, pydantic.AfterValidator(_serial)] | None = None
     folder: Annotated[str, pydantic.AfterValidator(_absolute)] = "/data/local/tmp/hwnas"
-    adb: str = "adb"
+    adb: Annotated[str, pydantic.AfterValidator(at_home)] = "adb"
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:
         return piped(

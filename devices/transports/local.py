@@ -10,22 +10,22 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pydantic
 
-from devices.transports import last_line, piped
+from devices.transports import at_home, last_line, piped
 
 
 class Device(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
     shares_files: ClassVar[bool] = True
 
-    python: str = sys.executable
+    python: Annotated[str, pydantic.AfterValidator(at_home)] = sys.executable
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:
         return piped(
-            [str(Path(self.python).expanduser()), "-u", str(agent)],
+            [self.python, "-u", str(agent)],
             stderr,
         )
 

@@ -35,6 +35,8 @@ OPTIONS = (
     "PasswordAuthentication=no",
     "ForwardX11=no",
     "ForwardAgent=no",
+    "ControlMaster=no",  # a connection that others share would end with theirs, or theirs with ours
+    "ControlPath=none",
     "ConnectTimeout=10",
     "ServerAliveInterval=10",
     "ServerAliveCountMax=2",
@@ -53,7 +55,7 @@ _REASONS = (
     ("Timeout, server .* not responding", "the link is down, or the device is off"),
     ("closed by remote host|Broken pipe|Connection reset", "the ssh connection was cut"),
 )
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
 def _host(text: str) -> str:
@@ -74,7 +76,7 @@ class Device(pydantic.BaseModel):
     def command(self, *words: str) -> list[str]:
         """What runs ``words`` there; they go through the login shell of the device."""
         options = [part for option in OPTIONS for part in ("-o", option)]
-        file = ["-F", str(self.config.expanduser())] if self.config else []
+        file = ["-F", os.path.expanduser(self.config)] if self.config else []
         return ["ssh", "-T", *file, *options, "--", self.host, _join(words)]
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:
@@ -101,7 +103,7 @@ class Device(pydantic.BaseModel):
         for pattern, reason in _REASONS:
             if re.search(pattern, stderr):
                 return reason.format(host=self.host, name=self.host.rpartition("@")[2], python=self.python)
-        if status == _NOT_FOUND:
+        if status == NOT_FOUND:
             return f"there is no {self.python}; give its path as python, or: hwnas devices add {self.host}"
         if status == _NOT_EXECUTABLE:
             return f"{self.python} is not a program that runs there"

@@ -34,7 +34,7 @@ from typing import Annotated, Any, ClassVar
 
 import pydantic
 
-from devices import mailbox, protocol
+from devices import depot, mailbox, protocol
 from devices.transports import last_line, piped
 from profiles.errors import InputError, UnavailableError
 
@@ -106,6 +106,9 @@ def _furnish(device: Device, session: Path, agent: Path) -> Path:
         there.parent.mkdir(exist_ok=True)
         if not there.exists():  # it is content-addressed, and renamed into place: several sessions may do this at once
             mailbox.write(str(there), agent.read_bytes())
+        with contextlib.suppress(OSError):  # another user's
+            os.utime(there)
+        depot.forget_agents(there.parent)
         mailbox.write(str(session / "mailbox.py"), Path(mailbox.__file__).read_bytes())
         for old in session.parent.iterdir():
             with contextlib.suppress(FileNotFoundError):  # another session has ended

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -185,6 +186,27 @@ def test_each_arm_has_the_batch_of_its_own_target(phone: Phone) -> None:
         session.request("latency", target=targets[0], arms=arms, **SHORT)
     pushed = {np.load(path).shape[0] for path in (phone.folder / "there" / "files").glob("*/0.npy")}
     assert {5, 7} <= pushed
+
+
+def test_what_an_open_session_uses_stays_young(phone: Phone, tmp_path: Path) -> None:
+    """Whoever connects removes what was not used for a day."""
+    (tmp_path / "m.onnx").write_bytes(MODEL.read_bytes() + b"\x4a\x00")  # an empty field more: another file
+    request = {"target": dataclasses.asdict(TARGET), "model": str(tmp_path / "m.onnx"), "seed": 0}
+
+    def kept() -> list[Path]:
+        return [path.parent for path in (phone.folder / "there" / "files").glob("*/m.onnx")]
+
+    with connect(phone.device, "phone") as session:
+        session.request("memory", **request)
+        (place,) = kept()
+        os.utime(place, (time.time() - 200_000,) * 2)
+        session.request("memory", **request)
+        with connect(phone.device, "phone"):
+            assert kept() == [place]
+        os.utime(place, (time.time() - 200_000,) * 2)
+        with connect(phone.device, "phone"):
+            assert kept() == []
+        session.request("memory", **request)  # brought again
 
 
 def test_an_abort_in_mid_pass_leaves_no_files_here(

@@ -57,10 +57,14 @@ def test_a_new_host_is_made_ready_checked_and_used(lab: list[Board], bare: str, 
 def test_what_is_missing_is_said_and_nothing_is_added(lab: list[Board], tmp_path: Path) -> None:
     config = str(lab[1].config)
     for arguments, status, message in (
-        (["board1", "--python", "/no/python"], 3, "board1: there is no /no/python; give its path as python"),
+        (
+            ["board1", "--python", "/no/python"],
+            3,
+            "there is no /no/python on board1; accepted: Python 3.10 or later, see --python",
+        ),
         (["nobody@board1"], 3, "it accepts none of your keys: ssh-copy-id nobody@board1"),
         (["-oProxyCommand=x"], 2, ""),
-        (["board1", "--name", "a b"], 2, "--name: given 'a b'; accepted: letters, digits, - and _"),
+        (["board1", "--name", "a b"], 2, "--name: given 'a b'; accepted: up to 64 letters, digits, '.', '_'"),
     ):
         done = _hwnas("devices", "add", *arguments, "--config", config, folder=tmp_path)
         assert done.returncode == status
