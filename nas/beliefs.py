@@ -15,6 +15,7 @@ Indices = npt.NDArray[np.intp]
 _LEARN_FROM = 300  # observations at most from which hyperparameters are learnt
 _TRUST = 10.0
 _FENCE = 1.5  # interquartile ranges below the lower quartile, of a metric that is maximised
+_TURN = 3  # one proposal in so many looks at the wider fence, the others at the closer one
 _FIRST = 8  # observations whose quartiles place the wider fence
 
 
@@ -50,7 +51,7 @@ class Belief:
     def predict(self, x: Array, pending: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (n,), of the logarithm where ``log``. ``pending`` (k, columns): trials whose
         results are believed to become what is expected now."""
-        first = not self.log and (len(self._values) + len(pending)) % 2 == 0
+        first = not self.log and (len(self._values) + len(pending)) % _TURN == 0
         surrogate, y = self._surrogate(first), self._modelled(np.arange(len(self._values)), first)
         surrogate.condition(self._x, y, self._variances)
         if len(pending):
@@ -81,8 +82,8 @@ class Belief:
 
         Their own follows the search, and tells good from better; but where most of what was found is alike, it
         closes in on that and hides the rest. The first ones are spread over the space. Neither is best everywhere, so
-        proposals take turns. None follows the best: above a flat top it would cut off all there is to learn. What
-        breaks a limit stays what breaks it.
+        every third proposal looks at theirs. None follows the best: above a flat top it would cut off all there is to
+        learn. What breaks a limit stays what breaks it.
         """
         values = self._values[some]
         if self.log:
