@@ -92,7 +92,9 @@ def _check(fleet: Fleet, name: str) -> dict[str, Any]:
             found["health"] = session.request("health")["health"]
             skew_s = found["health"]["time_s"] - (time.time() - (session.clock_s() - begin_s) / 2)
             found |= _try_out(session, _targets(fleet, name))
-            problems = advice.problems(found["health"], noise=found["noise"], skew_s=skew_s, works=not found["error"])
+            problems = advice.problems(
+                found["health"], noise=found["noise"], skew_s=skew_s, works=found["noise"] is not None
+            )
             if setting := fleet.meters.get(name):
                 try:
                     found["meter"] = metering.probe(session, setting)["meter"]
@@ -120,7 +122,6 @@ def _try_out(session: Session, targets: Sequence[Target]) -> dict[str, Any]:
     for target in targets:
         try:
             answer = session.request("fingerprint", target=dataclasses.asdict(target))
-            found["fingerprint"] = found["fingerprint"] or answer["device"]
             found["providers"] += [each for each in answer["providers"] if each not in found["providers"]]
             times = measure.calibrate(session, target, _CALIBRATIONS if found["noise"] is None else 1)
         except HwnasError as error:
@@ -129,6 +130,7 @@ def _try_out(session: Session, targets: Sequence[Target]) -> dict[str, Any]:
                 break
             continue
         if found["noise"] is None:
+            found["fingerprint"] = answer["device"]
             # Robust: one disturbed run of five is not what is asked about.
             found["noise"] = float(np.subtract(*np.percentile(times, [75, 25])) / 1.349 / np.median(times))
     return found | {"error": "; ".join(errors) or None}

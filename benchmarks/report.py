@@ -74,7 +74,7 @@ def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
         "trade_offs": front.trade_offs(results),
         "front": tables.front(results) if results.front else None,
         "no_front": None if results.front else answer.why_no_front(results),
-        "unconfirmed": [t for t in results.trials if t.index in results.front and t.confirm_reason],
+        "unconfirmed": [t for t in results.trials if t.index in results.front and t.unconfirmed],
         "trials": tables.trials(results) if results.trials else None,
         "hypervolume": figures.hypervolume(results),
         "curves": figures.curves(read_curves(results)),

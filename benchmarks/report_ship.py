@@ -88,7 +88,7 @@ def _limits(results: Results) -> str:
 def _remarks(trial: Trial) -> list[str]:
     if trial.confirmed is None:
         return ["Not confirmed yet: these are the figures that the search saw, and the best of many is partly luck."]
-    return [f"It could not be confirmed in full: {trial.confirm_reason}"] if trial.confirm_reason else []
+    return [f"It could not be confirmed in full: {trial.unconfirmed}"] if trial.unconfirmed else []
 
 
 def _table(results: Results, trial: Trial, profiles: Profiles) -> Table:

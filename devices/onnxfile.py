@@ -36,7 +36,7 @@ class _Malformed(Exception):
 def external_files(path: Path) -> list[Path]:
     """The files beside ``path`` that hold its weights, sorted; empty where the file holds them itself.
 
-    Of a link, they lie beside the link, or else beside its file. They may be links, too, to where its file lies.
+    Of a link, they lie beside its file, or else beside the link. They may be links, too, to where its file lies.
 
     Raises InputError: no such file, not an ONNX file, cut short, or weights that are missing or outside its folder.
     """
@@ -48,8 +48,8 @@ def external_files(path: Path) -> list[Path]:
     if now.st_size == 0:
         raise InputError(f"{path}: not an ONNX file: it is empty")
     locations = _named(path, now.st_ino, now.st_mtime_ns, now.st_size)
-    folders = path.absolute().parent, path.resolve().parent
-    folder = next((one for one in folders if all((one / name).is_file() for name in locations)), folders[1])
+    folders = path.resolve().parent, path.absolute().parent
+    folder = next((one for one in folders if all((one / name).is_file() for name in locations)), folders[0])
     files = []
     for location in locations:
         file_path = folder / location

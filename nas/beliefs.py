@@ -15,7 +15,6 @@ Indices = npt.NDArray[np.intp]
 _LEARN_FROM = 300  # observations at most from which hyperparameters are learnt
 _TRUST = 10.0
 _FENCE = 1.5  # interquartile ranges below the lower quartile, of a metric that is maximised
-_TURN = 3  # one proposal in so many looks at the wider fence, the others at the closer one
 _FIRST = 8  # observations whose quartiles place the wider fence
 
 
@@ -24,7 +23,7 @@ class Belief:
     a limit on how bad it may be.
 
     What is minimised is modelled as its logarithm where all values are positive (``log``): errors of latency, energy
-    and memory are relative. The bad tail of what is maximised is clipped, in turn at one of two fences. Where
+    and memory are relative. The bad tail of what is maximised is clipped. Where
     something was transferred, variances are taken for larger, as if ``_TRUST`` of the model's own observations were
     missing: what held elsewhere makes a model surer than it should be.
     """
@@ -48,11 +47,11 @@ class Belief:
         variances = None if sems is None else (sems / values if self.log else sems) ** 2
         self._x, self._values, self._variances = x, values, variances
 
-    def predict(self, x: Array, pending: Array) -> tuple[Array, Array]:
+    def predict(self, x: Array, pending: Array, *, wide: bool = False) -> tuple[Array, Array]:
         """Mean and standard deviation (n,), of the logarithm where ``log``. ``pending`` (k, columns): trials whose
-        results are believed to become what is expected now."""
-        first = not self.log and (len(self._values) + len(pending)) % _TURN == 0
-        surrogate, y = self._surrogate(first), self._modelled(np.arange(len(self._values)), first)
+        results are believed to become what is expected now. ``wide``: with the wider fence, see ``_modelled``."""
+        wide = wide and not self.log
+        surrogate, y = self._surrogate(wide), self._modelled(np.arange(len(self._values)), wide)
         surrogate.condition(self._x, y, self._variances)
         if len(pending):
             expected, _ = surrogate.predict(pending)
@@ -65,31 +64,31 @@ class Belief:
         mean, sd = surrogate.predict(x)
         return mean, sd * np.sqrt(1 + _TRUST / len(y)) if self._transferred else sd
 
-    def _surrogate(self, first: bool) -> Surrogate:
+    def _surrogate(self, wide: bool) -> Surrogate:
         """That of one fence, learnt anew where there is more to learn from."""
         some = _subset(_milestone(len(self._values)))
         variances = None if self._variances is None else self._variances[some]
-        fitted = self._x[some], self._modelled(some, first), variances
+        fitted = self._x[some], self._modelled(some, wide), variances
         # By what they are, not by how many: of trials that end out of turn the first ones may be others now.
         learnt_from = tuple(b"" if part is None else part.tobytes() for part in fitted)
-        if first not in self._learnt or self._learnt[first][0] != learnt_from:
+        if wide not in self._learnt or self._learnt[wide][0] != learnt_from:
             surrogate = Surrogate(*fitted, self._owner, self._features, self._transferred)
-            self._learnt[first] = learnt_from, surrogate
-        return self._learnt[first][1]
+            self._learnt[wide] = learnt_from, surrogate
+        return self._learnt[wide][1]
 
-    def _modelled(self, some: Indices, first: bool) -> Array:
-        """The logarithm of these values; or clipped at Tukey's fence, that of their own or that of the ``first`` ones.
+    def _modelled(self, some: Indices, wide: bool) -> Array:
+        """The logarithm of these values; or clipped at Tukey's fence: their own, or, ``wide``, that of the first ones.
 
         Their own follows the search, and tells good from better; but where most of what was found is alike, it
         closes in on that and hides the rest. The first ones are spread over the space. Neither is best everywhere, so
-        every third proposal looks at theirs. None follows the best: above a flat top it would cut off all there is to
+        a generator looks at both in turn. None follows the best: above a flat top it would cut off all there is to
         learn. What breaks a limit stays what breaks it.
         """
         values = self._values[some]
         if self.log:
             return np.log(values)
         sign = 1.0 if self._goal == "max" else -1.0
-        lower, upper = np.quantile(sign * (self._values[:_FIRST] if first else values), [0.25, 0.75])
+        lower, upper = np.quantile(sign * (self._values[:_FIRST] if wide else values), [0.25, 0.75])
         fence = lower - _FENCE * (upper - lower)
         if self._bound is not None:
             fence = min(fence, sign * self._bound - (upper - lower))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,23 +47,24 @@ def confirm(
     count = candidates.study.confirm.seeds if _has_test(candidates) else 0
     seeds = [candidates.study.seed + 1 + k for k in range(count)]
     reasons = _train_again(todo, seeds, folder, candidates, jobs, journal)
-    untrained = set(reasons)
     journal.notify("measuring_front")
     with jobs.standing_still(), account.span("measuring"):  # a training that timed out may have its grace still
-        measured = _measure_again(todo, folder, candidates, reasons)
+        measured = _measure_again(todo, folder, candidates)
     for trial in todo:
         metrics: dict[str, float | None] = {}
+        reason = reasons.get(trial.index)
         try:
             with account.span("evaluating"):
-                again = seeds if trial.of_space and trial.index not in untrained else []
+                again = seeds if trial.of_space and reason is None else []
                 metrics |= _test(trial, again, folder, candidates)
         except HwnasError as error:
             # A full disk or a device that is gone is not the network's fault: the search ends here.
             folder.check_room(str(error))
             candidates.bench.connect()
-            _add(reasons, trial.index, str(error))
-        values, sems = measured[trial.index]
-        journal.append("confirmed", trial.index, metrics=metrics | values, sems=sems, reason=reasons.get(trial.index))
+            reason = reason or str(error)
+        found = measured[trial.index]
+        why = {"reason": reason, "unmeasured": "; ".join(found.missing) or None}
+        journal.append("confirmed", trial.index, metrics=metrics | found.metrics, sems=found.sems, **why)
 
 
 def _train_again(
@@ -99,14 +101,18 @@ def _train_again(
     return reasons
 
 
-def _measure_again(
-    trials: Sequence[Trial], folder: RunFolder, candidates: Candidates, reasons: dict[int, str]
-) -> dict[int, tuple[dict[str, float], dict[str, float]]]:
-    """Index -> metrics and standard errors of the shipped files, over all targets. Nothing else of ours runs now.
+@dataclass(slots=True)
+class _Measured:
+    """Of one shipped file over all targets. ``missing``: why not on some; there the figures of the search stand."""
 
-    Where a target's could not be taken, ``reasons`` says why, and the figures of the search stand.
-    """
-    values: dict[int, tuple[dict[str, float], dict[str, float]]] = {trial.index: ({}, {}) for trial in trials}
+    metrics: dict[str, float] = field(default_factory=dict)
+    sems: dict[str, float] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+def _measure_again(trials: Sequence[Trial], folder: RunFolder, candidates: Candidates) -> dict[int, _Measured]:
+    """By index. Nothing else of ours runs now."""
+    found = {trial.index: _Measured() for trial in trials}
     onnx = [folder.trial(trial.index).fp32 for trial in trials]
     names = [f"{candidates.study.name}/{trial.index}" for trial in trials]
     precisions = [candidates.precision(trial) for trial in trials]
@@ -115,17 +121,13 @@ def _measure_again(
         profiles = candidates.bench.interleaved(onnx, target, names, processes, precisions)
         for trial, profile in zip(trials, profiles, strict=True):
             if isinstance(profile, HwnasError):
-                _add(reasons, trial.index, f"measuring on {target}: {profile}")
+                found[trial.index].missing.append(f"measuring on {target}: {profile}")
                 continue
             files.write_json(folder.trial(trial.index).confirmed(target), profile.to_dict(raw=False))
             metrics, sems = target_metrics(profile)
-            values[trial.index][0].update(metrics)
-            values[trial.index][1].update(sems)
-    return values
-
-
-def _add(reasons: dict[int, str], index: int, reason: str) -> None:
-    reasons[index] = f"{reasons[index]}; {reason}" if index in reasons else reason
+            found[trial.index].metrics |= metrics
+            found[trial.index].sems |= sems
+    return found
 
 
 def _has_test(candidates: Candidates) -> bool:

@@ -8,7 +8,7 @@ in the trial's folder say what was finished. ``trials_of`` is a pure function of
     training      {attempt, seed}               retried   {attempt, reason}
     completed     {metrics, seconds}            failed    {step, reason}
     early_stopped {reason, step, steps, hoped}  (steps: of a whole training; hoped: the best to be expected)
-    fell_back     {reason}                      confirmed {metrics, sems, reason}
+    fell_back     {reason}                      confirmed {metrics, sems, reason, unmeasured}
     taken_over    {}                            closing   {}
     interrupted / finished {reason}             account   {...}
     scouting, scouted: see nas.scouting
@@ -61,6 +61,7 @@ class Trial:
     confirmed: dict[str, float | None] | None = None
     confirmed_sems: dict[str, float] = field(default_factory=dict)
     confirm_reason: str | None = None
+    unmeasured: str | None = None  # why it could not be measured again everywhere
     train_s: float | None = None  # how long its training ran
 
     @property
@@ -71,6 +72,11 @@ class Trial:
     def of_space(self) -> bool:
         """A network of the study's space, and not a file from elsewhere."""
         return bool(self.choices)
+
+    @property
+    def unconfirmed(self) -> str | None:
+        """Why it could not be confirmed in full, where it was tried."""
+        return "; ".join(filter(None, [self.confirm_reason, self.unmeasured])) or None
 
     @property
     def figures(self) -> dict[str, float]:
@@ -229,7 +235,11 @@ def apply(trials: dict[int, Trial], kind: str, index: int | None, data: Mapping[
     trial = trials[index]
     if kind == "confirmed":
         trials[index] = replace(
-            trial, confirmed=data["metrics"], confirmed_sems=data["sems"], confirm_reason=data.get("reason")
+            trial,
+            confirmed=data["metrics"],
+            confirmed_sems=data["sems"],
+            confirm_reason=data.get("reason"),
+            unmeasured=data.get("unmeasured"),
         )
     elif not trial.ended:
         trials[index] = _advanced(trial, kind, data)

@@ -201,5 +201,6 @@ def _frame(rows: Sequence[Mapping[str, Any]], study: Study) -> pd.DataFrame:
     choices = [parameter["name"] for parameter in parameters_of(study)]
     rest = [name for row in rows for name in row] or [objective.metric for objective in study.objective]
     columns = dict.fromkeys(["trial", "digest", *choices, *rest])
-    whole = [name for name in choices if rows and all(type(row.get(name, 0)) is int for row in rows)]
+    some = [name for name in choices if rows and any(name not in row for row in rows)]
+    whole = [name for name in some if all(type(row.get(name, 0)) is int for row in rows)]
     return pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(whole, "Int64"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiles.errors import InputError
 from profiles.files import write_text
-from profiles.records import METRICS, Profile
+from profiles.records import Profile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ def read_csv(path: Path) -> list[Profile]:
         if None in row or None in row.values():
             raise InputError(f"{path}: line {number}: has more or fewer cells than the first line")
         try:
-            found.append(_checked(Profile.from_dict(_nested(row))))
+            found.append(_checked(_nested(row)))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             what = f"{type(error).__name__}: {error}"
             raise InputError(
@@ -121,29 +122,33 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no figure; what was not measured is an empty cell")
 
 
-def _checked(one: Profile) -> Profile:
-    """What every reader counts on. Raises ValueError."""
-    for name, text in (("model", one.model), ("digest", one.digest), ("target", one.target.name)):
-        if not isinstance(text, str) or not text:
+def _checked(value: dict[str, Any]) -> Profile:
+    """One whose every field is of its type, and which has what readers divide by. Raises ValueError."""
+    import pydantic
+
+    # What has a default and an empty cell was not known to the hwnas that wrote it, or was not measured.
+    optional = {one.name for one in dataclasses.fields(Profile) if not _is_required(one)}
+    value = {key: part for key, part in value.items() if part is not None or key not in optional}
+    try:
+        checked = pydantic.TypeAdapter(Profile).validate_python(dataclasses.asdict(Profile.from_dict(value)))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: given {first['input']!r}: {first['msg']}") from None
+    json.dumps(checked.to_dict(), allow_nan=False)  # 1e999 is an infinity
+    for name, text in (("model", checked.model), ("digest", checked.digest), ("target", checked.target.name)):
+        if not text:
             raise ValueError(f"{name} is empty")
-    datetime.fromisoformat(one.time)
-    needed = {
-        "latency_ms_calibrated": one.latency_ms_calibrated,
-        "calibration.reference_ms": one.calibration.reference_ms,
-        "calibration.measured_ms": one.calibration.measured_ms,
-        "throughput_per_s": one.throughput_per_s,
+    datetime.fromisoformat(checked.time)
+    above = {
+        "latency_ms_calibrated": checked.latency_ms_calibrated,
+        "calibration.reference_ms": checked.calibration.reference_ms,
+        "calibration.measured_ms": checked.calibration.measured_ms,
     }
-    for name, value in needed.items():
-        if not _is_number(value) or not value > 0:
-            raise ValueError(f"{name} is {value!r}; accepted: a number above 0")
-    figures = {name: one.metric(name) for name in METRICS} | {"latency_ms_sem": (one.latency_ms_sem, None)}
-    for name, parts in figures.items():
-        if any(part is not None and not _is_number(part) for part in parts):
-            raise ValueError(f"{name} is {parts[0]!r}; accepted: a number")
-    if not _is_number(one.latency_ms_sem):
-        raise ValueError("latency_ms_sem is empty")
-    return one
+    for name, figure in above.items():
+        if not figure > 0:
+            raise ValueError(f"{name} is {figure!r}; accepted: a number above 0")
+    return checked
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

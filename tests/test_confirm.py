@@ -81,15 +81,15 @@ def confirmed(trial: Trial, folder: Path, candidates: Candidates, journal: Journ
 
 def test_a_score_that_is_no_number_is_the_reason(tmp_path: Path, journal: Journal) -> None:
     found = confirmed(FILE, tmp_path, candidates_of(Bench(math.nan)), journal, Launcher(None))
-    assert str(found.confirm_reason).startswith("measuring on local: not measured; test_rmse is nan")
-    assert found.confirmed == {}
+    assert str(found.confirm_reason).startswith("test_rmse is nan") and found.confirmed == {}
+    assert str(found.unconfirmed).endswith("; measuring on local: not measured")
 
 
 def test_without_a_test_split_nothing_is_trained_again(tmp_path: Path, journal: Journal) -> None:
     launcher = Launcher("out of luck")
     found = confirmed(NETWORK, tmp_path, candidates_of(Bench(), test_rows=0, seeds=2), journal, launcher)
     assert launcher.jobs == [] and found.confirmed == {}
-    assert found.confirm_reason == "measuring on local: not measured"  # and nothing of a training
+    assert found.confirm_reason is None and found.unmeasured == "measuring on local: not measured"
 
 
 def test_a_full_disk_is_no_reason_and_the_training_is_done_again(tmp_path: Path, journal: Journal) -> None:
@@ -100,9 +100,7 @@ def test_a_full_disk_is_no_reason_and_the_training_is_done_again(tmp_path: Path,
     assert full.jobs == [job] and not job.exists() and journal.trials[0].confirmed is None
     again = Launcher("out of luck")
     found = confirmed(NETWORK, tmp_path, candidates, journal, again)
-    assert again.jobs == [job] and str(found.confirm_reason).startswith(
-        "training with seed 1: exit code 1: out of luck; "
-    )
+    assert again.jobs == [job] and found.confirm_reason == "training with seed 1: exit code 1: out of luck"
 
 
 def test_the_front_is_measured_when_the_last_training_has_gone(tmp_path: Path, journal: Journal) -> None:

@@ -96,6 +96,10 @@ def test_a_link_to_a_model_finds_its_weights(external: SaveExternal, tmp_path: P
         onnxfile.external_files(tmp_path / "snapshot" / "m.onnx")
     (path.parent / "d1").rename(path.parent / "w.bin")
     assert onnxfile.external_files(tmp_path / "snapshot" / "m.onnx") == [path.parent / "w.bin"]
+    (tmp_path / "snapshot" / "w.bin").write_bytes(b"2" * 16)  # of another model: its file's own are meant
+    assert onnxfile.external_files(tmp_path / "snapshot" / "m.onnx") == [path.parent / "w.bin"]
+    (path.parent / "w.bin").unlink()
+    (tmp_path / "snapshot" / "w.bin").unlink()
     (tmp_path / "secret").write_bytes(b"1" * 16)
     (tmp_path / "snapshot" / "w.bin").symlink_to("../secret")
     with pytest.raises(InputError, match=r"its weights lie in 'w\.bin'; accepted: files in its own folder"):

@@ -85,10 +85,14 @@ def test_two_imports_at_once_make_one_history(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "cell", "message"),
     [
-        ("model", "", "model is empty"),
+        ("model", "", "model: given None: Input should be a valid string"),
         ("peak_memory_mb", "NaN", "NaN is no figure; what was not measured is an empty cell"),
-        ("calibration.reference_ms", "", "calibration.reference_ms is None; accepted: a number above 0"),
-        ("latency_ms_calibrated", '"1"', "latency_ms_calibrated is '1'; accepted: a number above 0"),
+        ("calibration.reference_ms", "", "calibration.reference_ms: given None: Input should be a valid number"),
+        ("latency_ms_calibrated", '"fast"', "latency_ms_calibrated: given 'fast': Input should be a valid number"),
+        ("latency_ms_calibrated", "0", "latency_ms_calibrated is 0.0; accepted: a number above 0"),
+        ("peak_memory_mb", "1e999", "Out of range float values are not JSON compliant"),
+        ("device", "[]", "device: given []: Input should be a valid dictionary"),
+        ("threads", "", "target.threads: given None: Input should be a valid integer"),
         ("time", "yesterday", "Invalid isoformat string"),
     ],
 )
@@ -102,3 +106,16 @@ def test_what_no_reader_could_use_is_not_imported(tmp_path: Path, column: str, c
         csv.writer(file).writerows([heads, row])
     with pytest.raises(InputError, match=r"p\.csv: line 2: not a profile .*" + re.escape(message)):
         frames.read_csv(path)
+
+
+def test_a_column_that_an_older_export_lacks_may_be_empty(tmp_path: Path) -> None:
+    """As where pandas joins two exports."""
+    path = tmp_path / "p.csv"
+    frames.write_csv([taken()], path)
+    with path.open(newline="", encoding="utf-8") as file:
+        heads, row = csv.reader(file)
+    row[heads.index("shapes")] = row[heads.index("operators")] = ""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([heads, row])
+    (found,) = frames.read_csv(path)
+    assert (found.shapes, found.operators) == ({}, ())

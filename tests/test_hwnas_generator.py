@@ -283,15 +283,37 @@ def test_a_broken_limit_stays_broken_where_the_bad_tail_is_clipped() -> None:
 
 def test_what_is_alike_does_not_hide_the_rest_for_long() -> None:
     """Eight spread networks, then forty of much the same accuracy: the fence of all hides that the fourth is better
-    than the second, that of the first eight does not. They take turns."""
+    than the second, the wide one does not."""
     values = np.append(np.linspace(0.1, 0.8, 8), np.tile([0.899, 0.9, 0.901, 0.9], 10))
     x = np.append(np.linspace(0, 0.7, 8), np.full(40, 1.0))[:, None]
     belief = Belief("max", [0], 0)
     belief.tell(x, values, None)
-    (low, high), _ = belief.predict(x[[1, 3]], x[:0])
+    (low, high), _ = belief.predict(x[[1, 3]], x[:0], wide=True)
     assert high > low + 0.1
-    (low, high), _ = belief.predict(x[[1, 3]], x[-1:])
+    (low, high), _ = belief.predict(x[[1, 3]], x[:0])
     assert abs(high - low) < 0.01
+
+
+def test_every_third_proposal_looks_at_the_wide_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of the others: a gated trial adds no accuracy."""
+    looked: list[bool] = []
+    predict = Belief.predict
+
+    def watched(self: Belief, x: Any, pending: Any, *, wide: bool = False) -> Any:
+        looked.append(wide)
+        return predict(self, x, pending, wide=wide)
+
+    monkeypatch.setattr(Belief, "predict", watched)
+    search = AskTell(own_spec(), seed=0)
+    turns = []
+    for number in range(15):
+        looked.clear()
+        (config,) = search.ask(1)
+        turns += [set(looked)] if looked else []
+        failed = {"config": config, "status": "failed", "values": {}}
+        done = {"config": config, "values": {"acc": 0.5 + 0.01 * number, "ms": 1.0 + number}}
+        search.tell([failed if number in (9, 10) else done])
+    assert turns == [{number % 3 == 0} for number in range(15 - len(turns), 15)] and len(turns) > 5
 
 
 def test_a_limit_that_is_the_reference_counts_once() -> None:

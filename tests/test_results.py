@@ -49,6 +49,7 @@ def test_a_baseline_without_choices_leaves_whole_numbers_whole(tmp_path: Path) -
     choices = list(results.trials[1].choices)
     assert list(table.columns[: 2 + len(choices)]) == ["trial", "digest", *choices]
     whole = [name for name in choices if type(results.trials[1].choices[name]) is int]
+    assert {str(trials_frame(results)[name].dtype) for name in whole} == {"int64"}  # as numpy takes them
     assert whole and {str(table[name].dtype) for name in whole} == {"Int64"}
     text = table.to_csv(index=False).splitlines()
     assert text[2].split(",")[2 + choices.index("width")] == str(results.trials[1].choices["width"])

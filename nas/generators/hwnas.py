@@ -46,6 +46,7 @@ _NEIGHBOURS = 31  # of one candidate at one change at most; where a space has mo
 _AROUND = 2_000  # candidates of trust regions in a step, of which
 _LOOKED_AT = 16  # are built and described
 _INITIAL_WARM = 2
+_TURN = 3  # one proposal in so many looks at the wider fence of a model's bad tail, see nas.beliefs
 _BROKEN = 1e6  # more than any distance: keeping the limits comes first
 _TYPICAL = 300  # those that decide which features there are
 
@@ -185,9 +186,10 @@ class _Hwnas:
     def _believed(self, pending: Array, x: Array, names: Iterable[str]) -> dict[str, Believed]:
         """By metric, of the ``pending`` and of ``x``."""
         found = {}
+        wide = len(self._observations) % _TURN == 0
         for name in names:
             every, model = self._warm_start.beside(name, np.vstack([pending, x])), self._models[name]
-            found[name] = Believed(*model.predict(every, every[: len(pending)]), model.log)
+            found[name] = Believed(*model.predict(every, every[: len(pending)], wide=wide), model.log)
         return found
 
     def _candidates(self, done: Sequence[Observation]) -> _Candidates:
