@@ -65,7 +65,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 def build_agent() -> Path:
     """The agent in the cache folder (``$XDG_CACHE_HOME/hwnas``, else ``~/.cache/hwnas``), built where it is missing.
 
-    Those of other versions that nobody used for a day are removed.
+    Those of other versions that nobody used for a week are removed.
 
     Raises UnavailableError where that folder cannot be written.
     """

@@ -6,7 +6,7 @@
 
 A file arrives in pieces beside its place, is compared with its digest and then renamed: a cut connection or a full disk
 leaves no half file under a key. What was not asked for during a day is removed when something new comes, and so are
-agents of other versions of hwnas.
+agents of other versions of hwnas after a week.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from profiles.errors import InputError, UnavailableError
 
 PIECE = 1 << 20
 _KEPT_S = 24 * 3600.0
+_AGENT_KEPT_S = 7 * _KEPT_S  # those of older versions mark their file when they start, and not that they run
 _LOG_BYTES = 512 * 1024
 
 
@@ -136,10 +137,10 @@ def hold_agent(archive: str) -> IO[bytes] | None:
 
 
 def forget_agents(place: Path) -> None:
-    """Remove the agents in the folder ``place`` that nobody started for a day and that do not run now, with what they
+    """Remove the agents in the folder ``place`` that nobody started for a week and that do not run now, with what they
     unpacked beside themselves.
     """
-    oldest, own = time.time() - _KEPT_S, Path(sys.argv[0]).name  # a lock need not keep this very process away
+    oldest, own = time.time() - _AGENT_KEPT_S, Path(sys.argv[0]).name  # a lock need not keep this very process away
     for path in place.glob("agent-*.pyz*"):  # also one that arrived in part
         with contextlib.suppress(OSError):
             if path.name != own and path.stat().st_mtime < oldest:
