@@ -107,14 +107,14 @@ def test_what_nobody_asked_for_during_a_day_makes_room(device: Any, tmp_path: Pa
     (tmp_path / "new").write_bytes(b"new")
     old, used = (Path(transfer.send(device, tmp_path / name)) for name in ("old", "used"))
     for path in (old, used):
-        os.utime(path.parent, (time.time() - 8 * 86_400,) * 2)
+        os.utime(path.parent, (time.time() - 90_000,) * 2)
     transfer.send(device, tmp_path / "used")
     transfer.send(device, tmp_path / "new")
     assert not old.exists()
     assert used.exists()
 
 
-def test_agents_that_nobody_started_for_a_day_make_room(device: Any, tmp_path: Path) -> None:
+def test_agents_that_nobody_started_for_a_week_make_room(device: Any, tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()
     for name in ("agent-1.pyz", "agent-2.pyz", "agent-3.pyz", "agent-4.pyz.77"):
@@ -122,7 +122,7 @@ def test_agents_that_nobody_started_for_a_day_make_room(device: Any, tmp_path: P
         (there / name.split(".")[0]).mkdir()
         os.utime(there / name, (time.time() - 8 * 86_400,) * 2)
     with depot.hold_agent(str(there / "agent-2.pyz")) as running:  # type: ignore[union-attr]
-        os.utime(there / "agent-2.pyz", (time.time() - 8 * 86_400,) * 2)  # it began two days ago
+        os.utime(there / "agent-2.pyz", (time.time() - 8 * 86_400,) * 2)  # it began last week
         with depot.hold_agent(str(there / "agent-3.pyz")):  # type: ignore[union-attr]
             pass
         (tmp_path / "new").write_bytes(b"new")
