@@ -36,7 +36,7 @@ def export_onnx(module: nn.Module, path: Path, *, input_shape: tuple[int, ...]) 
     example = torch.zeros(1, *input_shape)
     buffer = io.BytesIO()
     with _evaluating(module), _quiet(), torch.no_grad():
-        _check_output(module, torch.zeros(2, *input_shape))
+        _answer(module, torch.zeros(2, *input_shape))
         try:
             torch.onnx.export(
                 module,
@@ -63,7 +63,7 @@ def export_program(module: nn.Module, path: Path, *, input_shape: tuple[int, ...
     buffer = io.BytesIO()
     example = torch.zeros(2, *input_shape)  # with 1 the batch axis would become a constant
     with _evaluating(module), _quiet(), torch.no_grad():
-        _check_output(module, example)
+        _answer(module, example)
         try:
             shapes = ({0: torch.export.Dim(BATCH, min=1)},)
             program = torch.export.export(_Named(module), (example,), dynamic_shapes=shapes)
@@ -105,9 +105,16 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def reference_output(module: nn.Module, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What torch answers to ``x`` (n, *input_shape) in evaluation mode: the truth of the parity check."""
+    """What torch answers to ``x`` (n, *input_shape) in evaluation mode: the truth of the parity check.
+
+    Raises TrialError where the module fails, or answers with something else than one tensor, batch first.
+    """
     with _evaluating(module), torch.no_grad():
-        return module(torch.from_numpy(x)).numpy()
+        output = _answer(module, torch.from_numpy(x))
+    try:
+        return output.numpy()
+    except TypeError as error:  # bfloat16, or a sparse tensor
+        raise TrialError(f"the network's output: given {output.dtype}; accepted: float32") from error
 
 
 def count(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -115,6 +122,7 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
 
     Counted are convolutions and linear layers, as the field does; biases, BatchNorm (folded at export), activations,
     pooling, additions and attention's own products are not. Parameters are all of ``module.parameters()``.
+    Raises TrialError as ``reference_output`` does.
     """
     macs = 0
 
@@ -134,7 +142,7 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
             hooks.append(layer.register_forward_hook(add))
     try:
         with _evaluating(module), torch.no_grad():
-            module(torch.zeros(1, *input_shape))
+            _answer(module, torch.zeros(1, *input_shape))
     finally:
         for hook in hooks:
             hook.remove()
@@ -154,8 +162,8 @@ class _Named(nn.Module):
         return output
 
 
-def _check_output(module: nn.Module, example: torch.Tensor) -> None:
-    """Two inputs must give one tensor of two rows. Raises TrialError."""
+def _answer(module: nn.Module, example: torch.Tensor) -> torch.Tensor:
+    """One tensor with a row for each of the inputs, of which two tell more than one. Raises TrialError."""
     try:
         output = module(example)
     except Exception as error:
@@ -165,6 +173,7 @@ def _check_output(module: nn.Module, example: torch.Tensor) -> None:
         raise TrialError(
             f"the network's output: given {given} for {len(example)} inputs; accepted: one tensor, batch first"
         )
+    return output
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -81,7 +82,10 @@ class Jobs:
         if handle is None:
             shutil.rmtree(out_dir, ignore_errors=True)
             handle = self._launcher.submit(candidate, out_dir, self._script, gpu)
-        self._running[key] = _Running(handle=handle, out_dir=out_dir, gpu=gpu, since=time.monotonic())
+            ran_s = 0.0
+        else:
+            ran_s = 0.0 if self.local else _age_s(out_dir)  # a local job that is adopted has ended
+        self._running[key] = _Running(handle=handle, out_dir=out_dir, gpu=gpu, since=time.monotonic() - ran_s)
         self._account.begin("training", key)
 
     def ended(self) -> list[tuple[Key, Outcome]]:
@@ -159,3 +163,16 @@ class Jobs:
         thread = threading.Thread(target=self._launcher.cancel, args=(job.handle,), daemon=True)
         thread.start()
         return thread
+
+
+def _age_s(out_dir: Path) -> float:
+    """How long ago the job began, 0 where it has not, by the clock of the file system: the node's may be another."""
+    now = out_dir / f".now-{os.getpid()}"
+    try:
+        begun = (out_dir / "job.json").stat().st_mtime
+        now.touch()
+        age_s = now.stat().st_mtime - begun
+        now.unlink()
+    except OSError:
+        return 0.0
+    return max(0.0, age_s)

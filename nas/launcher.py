@@ -231,7 +231,7 @@ class Launcher:
             return Word(running=False, transient=True)
         said = f"{self.scheduler}: {status.state.name.lower()}" + (f" ({status.msg})" if status.msg else "")
         reason = None if self.local or status.state is AppState.SUCCEEDED else said
-        return Word(running=not is_terminal(status.state), reason=reason)
+        return Word(running=not is_terminal(status.state), reason=reason, transient=None)
 
     def _for_s(self, handle: str) -> float:
         """Since this was first asked of that job."""

@@ -14,11 +14,23 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from nas.spaces import Choice, Choices, Parameter, SearchSpace, canonical
 from profiles.errors import InputError
 
 PRECISION = "precision"
 SAMPLES = 128  # rows of the training data that int8 is calibrated with
+
+
+def calibration_rows(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Up to ``SAMPLES`` of the training rows ``x`` (n, *input_shape), the same each time, in their order.
+
+    Not the first ones: data that are sorted by class would calibrate int8 with one class alone.
+    """
+    rows = np.random.default_rng(0).permutation(len(x))[:SAMPLES]
+    return x[np.sort(rows)]
 
 
 def name_of(space: str, precisions: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from nas.jobs import Jobs
 from nas.journal import Journal, Listener
 from nas.launcher import Launcher
 from nas.plan import Plan
-from nas.precision import SAMPLES
+from nas.precision import calibration_rows
 from nas.presence import Presence, own_name
 from nas.proposals import Proposals
 from nas.proposals import results_of as told
@@ -103,7 +103,7 @@ def run_study(
                 name,
                 _teller(journal),
                 metered=study.metered,
-                calibration={INPUT: data.x_train[:SAMPLES]},
+                calibration={INPUT: calibration_rows(data.x_train)},
                 tails=study.tails,
             )
             stack.enter_context(bench)

@@ -11,10 +11,13 @@ import tomli_w
 
 from devices.toml import load_toml
 from nas.spaces import canonical, check, find_space
-from nas.study import Baseline, Study
+from nas.study import Baseline, Data, Study
 from profiles import files
 from profiles.errors import InputError
 from profiles.registry import find, names
+
+# Data set -> its option that is a path.
+_DATA_FILES = {"npz": "file", "mnist": "dir", "fashion_mnist": "dir"}
 
 
 def load_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
@@ -64,15 +67,19 @@ def _with_found_names(study: Study, path: Path) -> Study:
         choices = study.baseline.choices
         _look_up(path, "baseline.choices", lambda: check(space, choices))
         study = study.model_copy(update={"baseline": Baseline(choices=canonical(space, choices))})
-    if study.data.name.endswith(".npz"):
-        study = study.model_copy(
-            update={"data": study.data.model_copy(update={"name": _beside(path, study.data.name)})}
-        )
+    study = study.model_copy(update={"data": _with_found_files(study.data, path)})
     runs = [str((path.parent / run).resolve()) for run in study.search.transfer]
     study = study.model_copy(update={"search": study.search.model_copy(update={"transfer": runs})})
     train = {"script": study.train.script, "table": study.train.table}
     found = {key: None if name is None else _beside(path, name) for key, name in train.items()}
     return study.model_copy(update={"train": study.train.model_copy(update=found)})
+
+
+def _with_found_files(data: Data, path: Path) -> Data:
+    """Of a data set of ours; what the options of one of the user's own mean is known to that alone."""
+    key = "name" if data.name.endswith(".npz") else _DATA_FILES.get(data.name)
+    given = None if key is None else data.model_dump().get(key)
+    return data.model_copy(update={key: _beside(path, given)}) if key and isinstance(given, str) else data
 
 
 def _beside(study: Path, name: str) -> str:

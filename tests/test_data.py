@@ -8,7 +8,9 @@ import hashlib
 import http.server
 import inspect
 import struct
+import sys
 import threading
+import types
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +125,9 @@ def test_an_npz_to_regress(tmp_path: Path) -> None:
     [
         ({"x_val": np.zeros((2, 4))}, r"x_val: given \(2, 4\); accepted: \(n, \*\(3,\)\), as x_train"),
         ({"x_train": np.full((6, 3), np.nan)}, "x_train: given NaN or infinity"),
-        ({"y_val": np.array([0, -1])}, "y_val: given int64"),
+        ({"y_val": np.array([0, -1])}, "y_val: given labels from -1 to 0; .* from 0 to 5"),
+        ({"y_train": np.arange(6) > 2}, r"y_train: given bool \(6,\)"),
+        ({"y_val": np.array([0.0, np.nan])}, "y_val: given float64"),
         ({"y_val": np.array([0.0, 1.0])}, "y_val: given float64"),
         ({"x_train": np.array(["a"] * 6)}, "x_train: given <U1"),
         ({"x_test": np.zeros((2, 3))}, "given x_test alone"),
@@ -193,3 +197,62 @@ def test_every_data_set_has_the_form_and_is_the_same_each_time(name: str, tmp_pa
         else:
             assert labels.dtype == np.float32 and labels.shape[1:] == (data.outputs,)
     assert (data.x_train == again.x_train).all() and (data.y_val == again.y_val).all()
+
+
+X, LABELS = np.zeros((4, 3)), np.arange(4, dtype=np.int32)
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, folder: Path, **changes: Any) -> Dataset:
+    """What ``load`` makes of a function of one's own, ``own_sets:made``."""
+    arrays = {"x_train": X, "y_train": LABELS, "x_val": X[:2], "y_val": LABELS[:2], "x_test": None, "y_test": None}
+    made: Any = arrays | {"task": "classification", "outputs": 4} | changes
+    module = types.ModuleType("own_sets")
+    module.made = lambda: Dataset(**made)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "own_sets", module)
+    return load("own_sets:made")
+
+
+def test_what_a_function_returns_is_brought_into_one_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = loaded(monkeypatch, tmp_path, x_train=np.arange(12, dtype=np.uint8).reshape(4, 3)[::-1])
+    check(data)
+    assert data.x_train.tolist() == [[9, 10, 11], [6, 7, 8], [3, 4, 5], [0, 1, 2]]
+    assert data.y_train.dtype == np.int64 and data.y_train.tolist() == [0, 1, 2, 3]
+    assert data.x_test.shape == (0, 3) and data.y_test.shape == (0,)
+    one = {"task": "regression", "outputs": np.int64(1), "x_test": [[1, 2, 3]], "y_test": [7]}
+    data = loaded(monkeypatch, tmp_path, **one, y_train=np.array([1.0, 2.0, 3.0, 4.0]), y_val=np.array([[5.0], [6.0]]))
+    check(data)
+    assert data.y_train.dtype == np.float32 and data.y_train.tolist() == [[1], [2], [3], [4]]
+    assert (data.y_val.tolist(), data.y_test.tolist(), data.outputs) == ([[5], [6]], [[7]], 1)
+
+
+REGRESSION = {"task": "regression", "y_train": np.zeros((4, 2)), "y_val": np.zeros((2, 2)), "outputs": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"y_train": LABELS + 1}, r"y_train: given labels from 1 to 4; accepted: .* from 0 to 3"),
+        ({"y_train": LABELS[:, None]}, r"y_train: given int32 \(4, 1\); accepted: labels"),
+        ({"y_val": np.zeros(2)}, r"y_val: given float64 \(2,\); accepted: labels"),
+        (REGRESSION | {"y_train": np.zeros(4)}, r"y_train: given float64 \(4,\); accepted: numbers \(n, 2\)"),
+        (REGRESSION | {"y_val": np.full((2, 2), 1e300)}, "y_val: given NaN or infinity; .* also as float32"),
+        (REGRESSION | {"outputs": 3}, r"y_train: given float64 \(4, 2\); accepted: numbers \(n, 3\)"),
+        ({"x_train": np.full((4, 3), np.inf)}, "x_train: given NaN or infinity"),
+        ({"x_train": np.zeros(4)}, r"x_train: given \(4,\); accepted: \(n, \.\.\.\) with at least one more axis"),
+        ({"x_train": np.zeros((4, 3), complex)}, "x_train: given complex128"),
+        ({"x_train": [[1], [2, 3]]}, "x_train: given list; accepted: an array of numbers"),
+        ({"x_val": None}, "x_val: given object"),
+        ({"x_val": X[:, :2], "y_val": LABELS}, r"x_val: given \(4, 2\); accepted: \(n, \*\(3,\)\), as x_train"),
+        ({"x_val": X[:0], "y_val": LABELS[:0]}, "x_val: given no rows"),
+        ({"y_train": LABELS[:3]}, "x_train and y_train: given 4 and 3 rows"),
+        ({"y_test": LABELS}, "x_test and y_test: given 0 and 4 rows"),
+        ({"outputs": 0}, "outputs: given 0"),
+        ({"task": "segmentation"}, "task: given 'segmentation'; accepted: classification or regression"),
+    ],
+)
+def test_what_a_function_returns_and_cannot_be_used_names_set_and_array(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=f"^data: own_sets:made: {words}") as caught:
+        loaded(monkeypatch, tmp_path, **changes)
+    assert "\n" not in str(caught.value)

@@ -95,3 +95,20 @@ def test_channels_last_weights_load_into_a_plain_network(tmp_path: Path) -> None
     load_weights(plain, tmp_path / "w.pt")
     x = np.random.default_rng(0).normal(size=(2, 1, 8, 8)).astype(np.float32)
     assert np.allclose(reference_output(plain, x), reference_output(module, x), atol=1e-6)
+
+
+class Narrow(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1).to(torch.bfloat16)
+
+
+def test_a_network_that_fails_is_a_failed_trial_for_whoever_asks_it() -> None:
+    module = nn.Linear(5, 2)
+    with pytest.raises(TrialError, match=r"does not accept inputs \(3, 4\): RuntimeError"):
+        reference_output(module, np.zeros((3, 4), np.float32))
+    with pytest.raises(TrialError, match=r"does not accept inputs \(1, 4\): RuntimeError"):
+        count(module, (4,))
+    with pytest.raises(TrialError, match="given tuple for 1 inputs; accepted: one tensor"):
+        count(TwoOutputs(), (4,))
+    with pytest.raises(TrialError, match=r"given torch\.bfloat16; accepted: float32"):
+        reference_output(Narrow(), np.zeros((3, 4), np.float32))

@@ -11,10 +11,18 @@ from pathlib import Path
 import pytest
 from processes import wait_for
 
-from nas.training.outcome import read_outcome
+from nas.training.outcome import Word, read_outcome
 from profiles import files
 
 GOOD = "from pathlib import Path; import sys; (Path(sys.argv[2]) / 'metrics.json').write_text('{\"val_rmse\": 0.25}')"
+
+# A script that hears of it and ends with a code of its own.
+STOPS = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+READY
+time.sleep(600)
+"""
 
 
 def run(folder: Path, code: str) -> Path:
@@ -131,3 +139,25 @@ def alive(pid: int) -> bool:
             return stat.read().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals to a supervisor")
+@pytest.mark.parametrize("code", ["import time; READY; time.sleep(600)", STOPS], ids=["by the signal", "by itself"])
+def test_a_training_whose_supervisor_is_asked_to_end_is_tried_again(tmp_path: Path, code: str) -> None:
+    """Nobody of hwnas asked: what hwnas cancels is not asked how it ended."""
+    job, out = start(tmp_path, code.replace("READY", "import sys; open(sys.argv[2] + '/up', 'w').close()"), wait=False)
+    wait_for((out / "up").exists)
+    job.terminate()
+    job.wait(20)
+    outcome = read_outcome(out)
+    assert outcome.transient and outcome.reason is not None
+    assert not read_outcome(out, Word(running=False, reason="Slurm: cancelled", transient=False)).transient
+    other = read_outcome(out, Word(running=False, reason="kubernetes: failed", transient=None))
+    assert other.transient and str(other.reason).startswith("kubernetes: failed; ")
+
+
+def test_what_a_scheduler_says_of_a_job_that_failed_by_itself_does_not_have_it_tried_again(tmp_path: Path) -> None:
+    out, word = run(tmp_path, "raise ValueError('shape')"), Word(running=False, reason="aws: failed", transient=None)
+    assert not read_outcome(out, word).transient
+    (out / "result.json").unlink()
+    assert not read_outcome(out, word).transient

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from test_search import hwnas
 
-from nas.precision import WithPrecision, name_of
+from nas.precision import SAMPLES, WithPrecision, calibration_rows, name_of
 from nas.results import read_results
 from nas.spaces import Choice, build, canonical, digest, find_space
 from nas.study_file import load_study
@@ -114,3 +116,14 @@ def test_a_study_that_names_precisions_wrongly(tmp_path: Path) -> None:
         path.write_text(STUDY.replace("one:space", "mlp").replace('["fp32", "int8"]', precisions))
         with pytest.raises(InputError, match=words):
             load_study(path)
+
+
+def test_int8_is_calibrated_with_rows_from_all_over() -> None:
+    """Of data sorted by class the first rows would be one class."""
+    x = np.arange(1000, dtype=np.float32).reshape(1000, 1)
+    rows = calibration_rows(x)
+    assert rows.shape == (SAMPLES, 1) and (calibration_rows(x) == rows).all()
+    assert (np.diff(rows[:, 0]) > 0).all()
+    hundreds = Counter(int(row) // 100 for row in rows[:, 0])
+    assert set(hundreds) == set(range(10)) and min(hundreds.values()) >= 5
+    assert (calibration_rows(x[:7]) == x[:7]).all()

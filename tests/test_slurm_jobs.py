@@ -5,6 +5,8 @@ tests/systems/test_slurm.py has a real cluster.
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -145,3 +147,22 @@ def test_a_cancellation_that_fails_is_tried_again_while_the_job_runs(
     cluster.has_all("COMPLETED")
     Launcher("slurm").cancel(HANDLE)
     assert len(cluster.calls("scancel")) == 3 + 6 + 1
+
+
+@pytest.mark.parametrize(("ran_s", "ends"), [(100, True), (40, False), (None, False)])
+def test_the_timeout_of_an_adopted_job_counts_from_its_own_start(
+    cluster: Cluster, tmp_path: Path, ran_s: int | None, ends: bool
+) -> None:
+    """Of 60 s, also those in which no controller looked. ``None``: it waits in the queue still."""
+    out = tmp_path / "job"
+    files.write_text(out / "handle", HANDLE)
+    if ran_s is not None:
+        files.write_json(out / "job.json", {})
+        os.utime(out / "job.json", (time.time() - ran_s,) * 2)
+    jobs = jobs_of(Launcher("slurm"))
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", out)
+    assert not cluster.calls("sbatch")
+    assert round(jobs.longest_s, -1) == (ran_s or 0)
+    ended = [outcome.reason for _, outcome in jobs.ended()]
+    assert ended == (["no result within 60 s (train.timeout_s)"] if ends else [])
+    assert {path.name for path in out.iterdir()} <= {"handle", "job.json"}

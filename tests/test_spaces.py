@@ -12,6 +12,7 @@ import torch
 
 from nas.export import count, export_onnx, load_weights, reference_output
 from nas.generators._unit import choices_at
+from nas.precision import WithPrecision
 from nas.spaces import Choice, Range, build, canonical, check, digest, find_space
 from profiles.errors import InputError, TrialError
 from profiles.registry import names
@@ -186,3 +187,62 @@ def test_networks_of_the_published_tables(name: str, values: str, params: int, m
     chosen = values.split() if " " in values else list(values)
     choices = dict(zip((p.name for p in space.parameters), chosen, strict=True))
     assert count(build(space, choices, (3, 32, 32), 10), (3, 32, 32)) == (params, macs)
+
+
+def test_widths_of_mbconv_that_round_to_the_same_channels_are_one() -> None:
+    """16 x 0.75 is 12 channels, rounded to 16 as 16 x 1 is; of 24, 0.5 and 0.75 are both 16; 40 and 80 have no such."""
+    space = find_space("mbconv")
+    first = {p.name: p.values[-1] for p in space.parameters if isinstance(p, Choice)}
+    same = {1: {1.0: 0.75}, 2: {0.75: 0.5}, 3: {}, 4: {}}
+    for stage, merged in same.items():
+        for width in (0.5, 0.75, 1.0, 1.5):
+            chosen: dict[str, Any] = first | {f"width_{stage}": width}
+            kept = canonical(space, chosen)
+            assert kept == chosen | {f"width_{stage}": merged.get(width, width)}
+            assert repr(space.build(chosen, input_shape=(1, 8, 8), outputs=10)) == repr(
+                space.build(kept, input_shape=(1, 8, 8), outputs=10)
+            )
+
+
+class Misbehaving(OwnSpace):
+    def __init__(self, module: Any, canonical: Any = dict) -> None:
+        self._module = module
+        self.canonical = canonical
+
+    def build(self, choices: dict[str, Any]) -> Any:
+        return self._module
+
+
+def test_a_space_that_misbehaves_is_one_line() -> None:
+    def bad(choices: Any) -> Any:
+        raise KeyError("a\nb")
+
+    for module, words in (
+        (None, "given NoneType; accepted: a torch.nn.Module"),
+        (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3)), "1.weight: .* build it with fixed sizes"),
+    ):
+        with pytest.raises(TrialError, match=words):
+            build(Misbehaving(module), {"width": 4}, (1, 8, 8), 10)
+    for function, words in (
+        (bad, r"the space's canonical failed: KeyError: 'a\\nb'"),
+        (lambda choices: None, "the space's canonical failed: TypeError"),
+        (lambda choices: {}, "choices: width: missing"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            canonical(WithPrecision(Misbehaving(None, function), ["fp32", "int8"]), {"width": 4, "precision": "fp32"})
+        assert "\n" not in str(caught.value) and str(caught.value).count("canonical failed") < 2
+
+
+class Fractions(OwnSpace):
+    parameters = (Range("depth", 1.5, 3.5, integer=True),)  # type: ignore[assignment]
+
+
+class Whole(OwnSpace):
+    parameters = (Range("depth", 1.0, 3.0, integer=True),)  # type: ignore[assignment]
+
+
+def test_a_range_of_whole_numbers_has_whole_ends() -> None:
+    words = r"depth: given \(1\.5, 3\.5\); accepted: whole numbers, since integer is set"
+    with pytest.raises(InputError, match=words):
+        find_space(f"{__name__}:Fractions")
+    assert find_space(f"{__name__}:Whole").parameters[0].name == "depth"

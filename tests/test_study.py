@@ -124,3 +124,16 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not TOML"):
         load_study(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "kept"),
+    [("npz", "file", True), ("mnist", "dir", True), ("fashion_mnist", "dir", True), ("lab.sets:load", "file", False)],
+)
+def test_files_of_the_data_lie_beside_the_study(path: Path, name: str, key: str, kept: bool) -> None:
+    study = load_study(path, {"data.name": name, f"data.{key}": "sub/x"})
+    assert study.data.name == name
+    assert study.data.options == {key: str(path.parent.resolve() / "sub" / "x") if kept else "sub/x"}
+    elsewhere = load_study(path, {"data.name": name, f"data.{key}": "/data/x"})
+    assert elsewhere.data.options == {key: "/data/x"}
+    assert load_study(path, {"data.name": name}).data.options == {}

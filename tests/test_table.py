@@ -60,7 +60,7 @@ def test_a_row_is_found_by_its_choices(tmp_path: Path) -> None:
         (HEAD + ROWS.replace("False,4", "False,9"), "line 3: depth: given '9'; accepted: a whole number from 1 to 4"),
         (HEAD + ROWS.replace("0.91", "nan"), "line 2: val_accuracy: given 'nan'; accepted: a finite number"),
         (HEAD + ROWS.replace("0.91", ""), "line 2: val_accuracy: given ''"),
-        (HEAD + ROWS + ROWS.replace("0.91", "0.5"), "line 4: an earlier line says otherwise"),
+        (HEAD + ROWS + ROWS.replace("0.91", "0.5"), "line 4: line 2 says otherwise of the same network"),
         (b"\xff\xfe\x00\x01", "not a table"),
         (HEAD + '"', "not a table"),
     ],
@@ -92,3 +92,21 @@ def test_data_that_are_only_a_shape() -> None:
             load("shape", **wrong)
     with pytest.raises(InputError, match="outputs"):
         load("shape", input_shape=[3], outputs=0)
+
+
+class Merged(Space):
+    """Without the 3x3 its width does not count."""
+
+    def canonical(self, choices: dict[str, Any]) -> dict[str, Any]:
+        return choices | {"width": 8} if choices["op"] == "none" else choices
+
+
+def test_rows_are_those_of_networks_however_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(HEAD + ROWS + "none,1,8,1,False,4,0.92,cc\n")
+    table = read_table(path, Merged(), ["val_accuracy"])
+    chosen = {"op": "none", "digit": "1", "width": 8, "ratio": 1.0, "skip": False, "depth": 4}
+    assert len(table.rows) == 2 and table.look_up(chosen) == {"val_accuracy": 0.92}
+    path.write_text(HEAD + ROWS + "none,1,8,1,False,4,0.93,cc\n")
+    with pytest.raises(InputError, match=r"t\.csv: line 4: line 3 says otherwise of the same network"):
+        read_table(path, Merged(), ["val_accuracy"])

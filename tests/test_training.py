@@ -14,7 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from nas.export import load_weights, reference_output
-from nas.spaces import build, find_space
+from nas.spaces import Choice, build, find_space
 from nas.training.curves import read_curves
 from nas.training.score import score
 from nas.training.train import _batches, train
@@ -147,3 +147,19 @@ def test_curves_of_a_file_that_is_cut_off_end_where_it_does(tmp_path: Path) -> N
     path.write_bytes(b"no event file at all" * 20)
     assert read_curves(tmp_path) == {}
     assert read_curves(tmp_path / "absent") == {}
+
+
+class Normalised:
+    """One value for each channel and row."""
+
+    parameters = (Choice("layers", (1, 2)),)
+
+    def build(self, choices: dict[str, Any], *, outputs: int) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, outputs))
+
+
+def test_batches_of_one_row_that_batchnorm_cannot_take_are_one_line(tmp_path: Path) -> None:
+    own = candidate(space=f"{__name__}:Normalised", choices={"layers": 1}, train={"epochs": 1, "batch_size": 1})
+    with pytest.raises(TrialError, match="batch_size: given 1; accepted: from 2 with this network's BatchNorm"):
+        train(own, tmp_path)
+    assert not (tmp_path / "weights.pt").exists()

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from nas.data._checked import checked
 from profiles import registry
 from profiles.errors import HwnasError, InputError
 
@@ -25,6 +26,7 @@ class Dataset:
     """``x_*`` float32 (n, *input_shape); ``y_*`` int64 (n,) from 0 to outputs - 1, or float32 (n, outputs) to regress.
 
     The test arrays have n = 0 where there is no test split. The search sees the training and validation arrays only.
+    ``load`` puts what a data set returns into this form: see ``nas/data/_checked.py`` for what it takes beside it.
     """
 
     x_train: npt.NDArray[np.float32]
@@ -42,7 +44,11 @@ class Dataset:
 
 
 def load(name: str, **options: Any) -> Dataset:
-    """The data set of that name. Raises InputError on an unknown name or option, or a file that cannot be used."""
+    """The data set of that name, in the form of ``Dataset``.
+
+    Raises InputError on an unknown name or option, a file that cannot be used, or arrays that do not fit that form.
+    """
+    where = str(options.get("file", name) if name == "npz" else name)
     if name.endswith(".npz"):
         name, options = "npz", {"file": name, **options}
     plugin = registry.find("nas.data", name)
@@ -58,7 +64,7 @@ def load(name: str, **options: Any) -> Dataset:
         raise InputError(f"data: {name}: loading it failed: {type(error).__name__}: {error}") from error
     if not isinstance(data, Dataset):
         raise InputError(f"data.name: {name}: returned {type(data).__name__}; accepted: a nas.data.Dataset")
-    return data
+    return checked(data, where)
 
 
 def _check_options(name: str, function: Any, options: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas.data import Dataset, Task
+from nas.data import Dataset
 from profiles.errors import InputError
 
 _NEEDED = ("x_train", "y_train", "x_val", "y_val")
@@ -29,34 +29,12 @@ _TEST = ("x_test", "y_test")
 def load(file: str) -> Dataset:
     """Raises InputError, naming file and array. Nothing in the file is executed: pickled objects are refused."""
     arrays = _read(Path(file).expanduser())
-    if "x_test" not in arrays:
-        arrays |= {"x_test": arrays["x_val"][:0], "y_test": arrays["y_val"][:0]}
-    for part in ("train", "val", "test"):
-        _check_x(file, f"x_{part}", arrays[f"x_{part}"], arrays["x_train"])
-        if len(arrays[f"x_{part}"]) != len(arrays[f"y_{part}"]):
-            counts = f"{len(arrays[f'x_{part}'])} and {len(arrays[f'y_{part}'])}"
-            raise InputError(f"{file}: x_{part} and y_{part}: given {counts} rows; accepted: as many in both")
-        if part != "test" and not len(arrays[f"x_{part}"]):
-            raise InputError(f"{file}: x_{part}: given no rows; accepted: at least one")
-    task: Task = "classification" if arrays["y_train"].dtype.kind in "iu" else "regression"
-    targets = {part: _targets(file, f"y_{part}", arrays[f"y_{part}"], task) for part in ("train", "val", "test")}
-    if task == "classification":
-        outputs = 1 + max(int(labels.max()) for labels in targets.values() if len(labels))
-    else:
-        outputs = targets["train"].shape[1]
-        for part, values in targets.items():
-            if values.shape[1] != outputs:
-                raise InputError.of(file, f"y_{part}", values.shape, f"(n, {outputs}), as y_train")
-    return Dataset(
-        x_train=arrays["x_train"].astype(np.float32),
-        y_train=targets["train"],
-        x_val=arrays["x_val"].astype(np.float32),
-        y_val=targets["val"],
-        x_test=arrays["x_test"].astype(np.float32),
-        y_test=targets["test"],
-        task=task,
-        outputs=outputs,
-    )
+    labels = arrays["y_train"]
+    if labels.dtype.kind not in "iu":
+        return Dataset(task="regression", outputs=labels.shape[1] if labels.ndim > 1 else 1, **arrays)
+    known = [arrays[f"y_{part}"] for part in ("train", "val", "test")]
+    largest = max(int(y.max(initial=0)) for y in known if y.dtype.kind in "iu")
+    return Dataset(task="classification", outputs=1 + largest, **arrays)
 
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -71,29 +49,11 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
             if len(test) == 1:
                 raise InputError(f"{path}: given {test[0]} alone; accepted: both of {' and '.join(_TEST)}, or neither")
             arrays = {name: archive[name] for name in (*_NEEDED, *test)}
+            if not test:
+                arrays |= {"x_test": arrays["x_val"][:0], "y_test": arrays["y_val"][:0]}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a readable .npz without pickled objects: {error}") from error
     for name, array in arrays.items():
         if array.ndim == 0 or array.dtype.kind not in "fiub":
             raise InputError(f"{path}: {name}: given {array.dtype} {array.shape}; accepted: an array of numbers")
     return arrays
-
-
-def _check_x(file: str, name: str, x: npt.NDArray[Any], train: npt.NDArray[Any]) -> None:
-    if x.ndim < 2 or x.shape[1:] != train.shape[1:]:
-        accepted = (
-            "(n, ...) with at least one more axis" if name == "x_train" else f"(n, *{train.shape[1:]}), as x_train"
-        )
-        raise InputError.of(file, name, x.shape, accepted)
-    if not np.isfinite(x).all():
-        raise InputError(f"{file}: {name}: given NaN or infinity; accepted: finite numbers")
-
-
-def _targets(file: str, name: str, y: npt.NDArray[Any], task: Task) -> npt.NDArray[Any]:
-    if task == "classification":
-        if y.dtype.kind not in "iu" or y.ndim != 1 or (len(y) and y.min() < 0):
-            raise InputError(f"{file}: {name}: given {y.dtype} {y.shape}; accepted: labels, whole numbers (n,) from 0")
-        return y.astype(np.int64)
-    if y.dtype.kind != "f" or y.ndim > 2 or not np.isfinite(y).all():
-        raise InputError(f"{file}: {name}: given {y.dtype} {y.shape}; accepted: finite floats (n,) or (n, targets)")
-    return (y[:, None] if y.ndim == 1 else y).astype(np.float32)

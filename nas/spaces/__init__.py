@@ -132,14 +132,19 @@ def check(space: SearchSpace, choices: Mapping[str, Any]) -> None:
 def canonical(space: SearchSpace, choices: Mapping[str, Any]) -> Choices:
     """Checked choices in the order of ``parameters``, the same for all that give the same candidate.
 
-    Raises InputError as ``check`` does.
+    Raises InputError as ``check`` does, and where the space's own ``canonical`` fails.
     """
     check(space, choices)
     normal = {parameter.name: parameter.normal(choices[parameter.name]) for parameter in space.parameters}
     function = getattr(space, "canonical", None)
     if function is None:
         return normal
-    normal = dict(function(dict(normal)))
+    try:
+        normal = dict(function(dict(normal)))
+    except InputError:  # of the space within one with a precision
+        raise
+    except Exception as error:  # the user's code: anything
+        raise InputError(f"the space's canonical failed: {_one_line(error)}") from error
     check(space, normal)
     return {parameter.name: normal[parameter.name] for parameter in space.parameters}
 
@@ -150,16 +155,31 @@ def digest(space_name: str, choices: Mapping[str, Any]) -> str:
 
 
 def build(space: SearchSpace, choices: Mapping[str, Any], input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """The untrained network. Raises InputError on unfit choices, TrialError where the space's own code fails."""
+    """The untrained network. Raises InputError on unfit choices, TrialError where the space's own code fails or gives
+    something else.
+    """
     arguments: dict[str, Any] = {"input_shape": input_shape, "outputs": outputs}
     taken = inspect.signature(space.build).parameters.values()
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in taken):
         arguments = {name: arguments[name] for name in arguments.keys() & {parameter.name for parameter in taken}}
     chosen = canonical(space, choices)
     try:
-        return space.build(chosen, **arguments)
+        module = space.build(chosen, **arguments)
     except Exception as error:
-        raise TrialError(f"the space's build failed: {type(error).__name__}: {error}") from error
+        raise TrialError(f"the space's build failed: {_one_line(error)}") from error
+    _check_module(module)
+    return module
+
+
+def _check_module(module: object) -> None:
+    from torch import nn
+    from torch.nn.parameter import is_lazy
+
+    if not isinstance(module, nn.Module):
+        raise TrialError(f"the space's build: given {type(module).__name__}; accepted: a torch.nn.Module")
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor):
+            raise TrialError(f"the space's build: {name}: given a size left open; accepted: build it with fixed sizes")
 
 
 def _check_parameter(space: str, parameter: object) -> None:
@@ -173,5 +193,11 @@ def _check_parameter(space: str, parameter: object) -> None:
         if not (math.isfinite(low) and math.isfinite(high) and low < high and (low > 0 or not parameter.log)):
             accepted = "finite low < high" + (", low > 0 where log" if parameter.log else "")
             raise InputError.of(f"space {space}", parameter.name, (low, high), accepted)
+        if parameter.integer and not (float(low).is_integer() and float(high).is_integer()):
+            raise InputError.of(f"space {space}", parameter.name, (low, high), "whole numbers, since integer is set")
     else:
         raise InputError.of(f"space {space}", "parameters", parameter, "Choice and Range of nas.spaces")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

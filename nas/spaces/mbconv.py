@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nas.spaces import Choice, Choices
+from nas.spaces import Choice, Choices, Value
 
 if TYPE_CHECKING:
     from torch import nn
 
 STEM = 16
 CHANNELS = (16, 24, 40, 80)  # of a stage at width 1
+WIDTHS = (0.5, 0.75, 1.0, 1.5)
 
 
 def _stage(number: int) -> list[Choice]:
@@ -29,7 +30,7 @@ def _stage(number: int) -> list[Choice]:
         Choice(f"depth_{number}", (1, 2, 3, 4) if number == 1 else (0, 1, 2, 3, 4), ordered=True),
         Choice(f"kernel_{number}", (3, 5, 7), ordered=True),
         Choice(f"expansion_{number}", (1, 3, 4, 6), ordered=True),
-        Choice(f"width_{number}", (0.5, 0.75, 1.0, 1.5), ordered=True),
+        Choice(f"width_{number}", WIDTHS, ordered=True),
         Choice(f"squeeze_{number}", (False, True)),
     ]
 
@@ -42,12 +43,22 @@ parameters = (
 
 
 def canonical(choices: Choices) -> Choices:
-    """A stage of depth 0 has no other choices: they are given as the first of their lists."""
+    """A stage of depth 0 has no other choices: they are given as the first of their lists. A width is given as the
+    first of its list with as many channels.
+    """
     result = dict(choices)
     for number in range(1, len(CHANNELS) + 1):
+        width = f"width_{number}"
+        channels = _channels(number, choices[width])
+        result[width] = next(other for other in WIDTHS if _channels(number, other) == channels)
         if choices[f"depth_{number}"] == 0:
             result |= {other.name: other.values[0] for other in _stage(number)[1:]}
     return result
+
+
+def _channels(number: int, width: Value) -> int:
+    """Of stage ``number``, which counts from 1."""
+    return max(8, round(CHANNELS[number - 1] * float(width) / 8) * 8)
 
 
 def build(choices: Choices, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
@@ -64,8 +75,8 @@ def build(choices: Choices, *, input_shape: tuple[int, ...], outputs: int) -> nn
     activation = ACTIVATIONS[str(choices["activation"])]
     layers: list[nn.Module] = [*convolution(input_shape[0], STEM, 3, stride=int(choices["stem_stride"])), activation()]
     channels = STEM
-    for number, base in enumerate(CHANNELS, start=1):
-        wide = max(8, round(base * float(choices[f"width_{number}"]) / 8) * 8)
+    for number in range(1, len(CHANNELS) + 1):
+        wide = _channels(number, choices[f"width_{number}"])
         for block in range(int(choices[f"depth_{number}"])):
             layers.append(
                 inverted_residual(

@@ -32,11 +32,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """What a scheduler says of a job. ``reason``: why it ended, ``None`` where its files say as much or more."""
+    """What a scheduler says of a job. ``reason``: why it ended, ``None`` where its files say as much or more.
+
+    ``transient``: whether trying again can help, ``None`` where that scheduler cannot tell.
+    """
 
     running: bool
     reason: str | None = None
-    transient: bool = False
+    transient: bool | None = False
 
 
 def read_result(out_dir: Path) -> dict[str, Any] | None:
@@ -51,19 +54,21 @@ def read_outcome(out_dir: Path, word: Word | None = None) -> Outcome:
     """Of a job that has ended. Never raises on what a script wrote: everything wrong becomes a reason.
 
     ``word``: the scheduler's, which tells a job that ran out of time or memory from one that somebody cancelled.
+    A supervisor that was asked to end was asked from outside: what hwnas itself cancels is not read here any more.
     Weights are not opened here; ``nas.export.load_weights`` judges them.
     """
     result = read_result(out_dir)
     said = word.reason if word else None
     if result is None:
         lost = "ended without a result: killed, lost by its scheduler, a full disk, or a run folder that its node lacks"
-        return Outcome(reason=said or lost, transient=word.transient if word and said else True)
+        return Outcome(reason=said or lost, transient=bool(word.transient) if word and said else True)
     times = {"wall_s": result["wall_s"], "cpu_s": result["cpu_s"]}
     if result["exit_code"] != 0:
-        transient = result["signal"] in _FROM_OUTSIDE and not result["cancelled"]
+        transient = result["cancelled"] or result["signal"] in _FROM_OUTSIDE
         how = _how_it_ended(result)
         if word and said:
-            how, transient = f"{said}; {how}", word.transient
+            how = f"{said}; {how}"
+            transient = result["cancelled"] if word.transient is None else word.transient
         return Outcome(reason=how, transient=transient, **times)
     metrics, reason = _read_metrics(out_dir / "metrics.json")
     return Outcome(metrics=metrics, reason=reason, **times)

@@ -4,8 +4,8 @@
     table = "macro.csv.gz"      # relative to the study file; .csv or .csv.gz
 
 One row per network: a column for each choice of the space, named like it, and one for each metric that the study names
-and that nothing else gives, such as ``val_accuracy``. Other columns are left alone. Not covered: tables with several
-rows per network (seeds, budgets).
+and that nothing else gives, such as ``val_accuracy``. A network that several choices give may be written with any of
+them. Other columns are left alone. Not covered: tables with several rows per network (seeds, budgets).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.spaces import Choice, Parameter, SearchSpace
+from nas.spaces import Choice, Parameter, SearchSpace, canonical
 from profiles.errors import InputError, TrialError
 
 Key = tuple[Any, ...]
@@ -27,7 +27,7 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``rows``: values of the choices, in the order of ``names`` -> metrics."""
+    """``rows``: values of the canonical choices, in the order of ``names`` -> metrics."""
 
     path: Path
     names: tuple[str, ...]
@@ -50,12 +50,18 @@ def read_table(path: Path, space: SearchSpace, metrics: Sequence[str]) -> Table:
     accepted = "one column for each choice of the space and for each metric that the study takes from it"
     rows = read_cells(path, [*names, *metrics], accepted)
     found: dict[Key, tuple[float, ...]] = {}
+    lines: dict[Key, int] = {}
     for number, cells in enumerate(rows, start=2):
         where = f"{path}: line {number}"
-        key = tuple(value_in(where, parameter, cells[parameter.name]) for parameter in parameters)
+        written = {parameter.name: value_in(where, parameter, cells[parameter.name]) for parameter in parameters}
+        try:
+            key = tuple(canonical(space, written).values())  # in the order of the parameters
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
         values = tuple(_finite(where, name, cells[name]) for name in metrics)
+        first = lines.setdefault(key, number)
         if found.setdefault(key, values) != values:
-            raise InputError(f"{where}: an earlier line says otherwise of the same choices; accepted: one line each")
+            raise InputError(f"{where}: line {first} says otherwise of the same network; accepted: one line each")
     if not found:
         raise InputError(f"{path}: no rows; accepted: one for each network")
     return Table(path, tuple(names), tuple(metrics), found)

@@ -51,7 +51,8 @@ def main(arguments: list[str]) -> int:
 def train(candidate: dict[str, Any], out_dir: Path) -> None:
     """Writes ``weights.pt``, then ``metrics.json``, and TensorBoard scalars of every epoch under ``tb``.
 
-    Raises TrialError on a loss that is not finite and on start weights that do not fit, InputError on bad choices.
+    Raises TrialError on a loss that is not finite, on start weights that do not fit and on batches of one row that a
+    BatchNorm cannot normalise, InputError on bad choices.
     """
     settings = {**DEFAULTS, **candidate["train"], **candidate["choices"]}
     device = torch.device("cuda" if settings["gpus"] and torch.cuda.is_available() else "cpu")
@@ -79,7 +80,7 @@ def train(candidate: dict[str, Any], out_dir: Path) -> None:
             losses = []
             for rows in _batches(len(x), batch_size):
                 optimizer.zero_grad()
-                loss = loss_of(module(x[rows]), y[rows])
+                loss = loss_of(_forward(module, x[rows]), y[rows])
                 loss.backward()
                 optimizer.step()
                 schedule.step()
@@ -105,6 +106,16 @@ def _reproducible(seed: int, device: torch.device, threads: int) -> None:
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
+
+
+def _forward(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    try:
+        output: torch.Tensor = module(x)
+    except ValueError as error:  # of one value per channel; one row of several positions can be normalised
+        if len(x) == 1 and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules()):
+            raise TrialError(f"batch_size: given 1; accepted: from 2 with this network's BatchNorm: {error}") from error
+        raise
+    return output
 
 
 def _batches(count: int, size: int) -> Iterator[torch.Tensor]:
