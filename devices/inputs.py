@@ -108,17 +108,17 @@ def _shape(tensor: Input, batch: int, given: Sequence[int] | None) -> tuple[int,
 
 
 def _first_samples(arrays: Arrays, inputs: Sequence[Input], batch: int, path: Path) -> Arrays:
-    """Those that are longer than what is run at once, cut. An open first axis is that of samples where all that have
-    one are equally long, and no vectors."""
+    """Those that are longer than what is run at once, cut, and copied so that the rest is freed. An open first axis is
+    that of samples where all that have one are equally long, and no vectors."""
     known = [one for one in inputs if one.dims and one.name in arrays and arrays[one.name].ndim == len(one.dims)]
-    found = {one.name: arrays[one.name][: one.dims[0]] for one in known if isinstance(one.dims[0], int)}
+    found = {one.name: arrays[one.name][: one.dims[0]].copy() for one in known if isinstance(one.dims[0], int)}
     open_ones = [one.name for one in known if isinstance(one.dims[0], str)]
     lengths = {len(arrays[name]) for name in open_ones}
     if len(lengths) == 1 and all(len(one.dims) > 1 for one in known if one.name in open_ones):
         (length,) = lengths
         if length < batch:
             raise InputError(f"{path}: {open_ones[0]}: given {length} samples; accepted: from {batch}, the batch")
-        found |= {name: arrays[name][:batch] for name in open_ones}
+        found |= {name: arrays[name][:batch].copy() for name in open_ones}
     return found
 
 

@@ -14,6 +14,7 @@ inputs.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import gc
@@ -35,6 +36,8 @@ from profiles.errors import InputError, UnavailableError
 from profiles.records import Target
 
 MEMORY_RUNS = 5
+# Providers whose weights and activations do not lie in the memory of the process, or not all of them.
+_OWN_MEMORY = ("cuda", "tensorrt", "nvtensorrtrtx", "rocm", "migraphx", "directml", "webgpu", "gpu", "npu")
 _DEVICE_RUNS = 100  # timed by the accelerator's own events
 
 
@@ -111,6 +114,7 @@ def time_latency(request: Record) -> Record:
         max_groups=request["max_groups"],
         seed=request["seed"],
         enough_ms=request.get("enough_ms"),
+        paced=bool(request.get("interval_ms")),
     )
     after = conditions.state(sources.read(), provider)
     first["device_ms"] = _device_ms(next(iter(models.values())))
@@ -120,24 +124,35 @@ def time_latency(request: Record) -> Record:
 def measure_memory(request: Record) -> Record:
     """Peak resident memory (VmHWM) while the model is loaded and run, above that of a process with an empty session.
 
-    The inputs are not counted, the outputs are. ``peak_memory_mb`` is ``None`` where the kernel has no VmHWM.
+    The inputs are not counted, the outputs are; so the peak is taken twice, while loading and while running, and what
+    reading or making the inputs takes falls between. ``peak_memory_mb`` is ``None`` with a ``reason`` on an accelerator
+    with memory of its own, and where the kernel has no VmHWM.
     """
     engine, target = engine_of(request)
+    if reason := unread_memory(target):
+        return {"peak_memory_mb": None, "reason": reason}
     empty = engine.load(_package_file("empty" + format_of(engine)), target)
     empty.bind(feeds_of(empty, target, {}))
-    _trim()
-    _reset_peak()
-    before = _peak_kb()
+    before = _fresh_peak_kb()
     model = engine.load(Path(request["model"]), target)
+    loading = _peak_kb()
     feeds = feeds_of(model, target, request)
+    _fresh_peak_kb()
     model.bind(feeds)
     for _ in range(MEMORY_RUNS):
         model.run()
-    after = _peak_kb()
-    if before is None or after is None:
+    running = _peak_kb()
+    if before is None or loading is None or running is None:
         return {"peak_memory_mb": None, "reason": "this kernel does not report VmHWM"}
     inputs_kb = sum(array.nbytes for array in feeds.values()) / 1024
-    return {"peak_memory_mb": max(0.0, after - before - inputs_kb) * 1024 / 1e6}
+    return {"peak_memory_mb": max(0.0, max(loading, running - inputs_kb) - before) * 1024 / 1e6}
+
+
+def unread_memory(target: Target) -> str | None:
+    """Why the memory of a process would not be that of the model; ``None``: it is."""
+    if target.provider.partition("-")[0] not in _OWN_MEMORY:  # "cuda-graph" of engine torch too
+        return None
+    return f"the memory of the process is not what a model takes on {target.provider}: the device's own is not read"
 
 
 def measure_energy(request: Record) -> Record:
@@ -272,17 +287,13 @@ def _peak_kb() -> int | None:
     return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
 
 
-def _reset_peak() -> None:
-    """Let the peak start again from what is resident now; where the kernel forbids it, the older peak hides a part."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def _trim() -> None:
-    """Give freed memory back, or the model would be loaded into it and seem smaller (glibc only)."""
+def _fresh_peak_kb() -> int | None:
+    """The peak, begun again from what is resident now. Freed memory is given back before, or what comes next would be
+    put into it and seem smaller (glibc only). Where the kernel forbids a reset, the older peak hides a part."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _peak_kb()

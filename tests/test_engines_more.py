@@ -100,6 +100,14 @@ def test_a_program_with_pickled_parts_is_refused_before_it_is_read(place: str) -
         _engine("torch").load(changed.getvalue(), TORCH)
 
 
+def test_providers_with_a_thread_pool_of_their_own_are_told_the_threads() -> None:
+    settings = _engine("onnxruntime")._settings  # type: ignore[attr-defined]
+    two = dataclasses.replace(CPU, threads=2)
+    assert settings(dataclasses.replace(two, provider="openvino")) == {"num_of_threads": "2"}
+    assert settings(dataclasses.replace(two, provider="xnnpack")) == {"intra_op_num_threads": "2"}
+    assert settings(two) == {}
+
+
 def test_torch_in_another_precision_and_compiled() -> None:
     expected = _answer(TORCH, PROGRAM)
     np.testing.assert_allclose(expected, _answer(CPU, CALIBRATION), atol=1e-4)
