@@ -69,6 +69,15 @@ def test_random_inputs_are_of_their_type_reproducible_and_not_zero(dtype: str) -
     assert np.count_nonzero(first) == 200
 
 
+def test_random_inputs_are_the_same_in_pieces() -> None:
+    shapes = {"x": (3, 9999), "m": (50_001,)}  # of which neither fills its last piece
+    tensors = [Input(name=name, dtype=dtype, dims=shapes[name]) for name, dtype in (("x", "float32"), ("m", "bool"))]
+    found = inputs.random_inputs(tensors, shapes, 5)
+    generator = np.random.default_rng(5)
+    assert np.array_equal(found["x"], generator.standard_normal((3, 9999)).astype(np.float32))
+    assert np.array_equal(found["m"], generator.integers(0, 2, size=50_001).astype(bool))
+
+
 def test_there_are_no_random_texts() -> None:
     with pytest.raises(InputError, match=r"of the type tensor\(string\): no random values for it; give --inputs"):
         inputs.random_inputs([Input(name="x", dtype="tensor(string)", dims=(1,))], {"x": (1,)}, 0)

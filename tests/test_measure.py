@@ -117,7 +117,8 @@ def test_memory_is_without_inputs_random_or_of_a_file(session: Session, save: Sa
     reduce = helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)
     model, samples = save(reduce), tmp_path / "x.npz"
     np.savez(samples, x=np.ones((8_000_000, 4), np.float32))  # 128 MB, of which one sample is run
-    for target, file in ((LOCAL, samples), (dataclasses.replace(LOCAL, batch=8_000_000), None)):
+    ten_mb, random_mb = (dataclasses.replace(LOCAL, batch=batch) for batch in (600_000, 8_000_000))
+    for target, file in ((LOCAL, samples), (ten_mb, None), (random_mb, None)):
         job = Job(model=model, name="m", inputs=file)
         answer = session.request(
             "memory",
