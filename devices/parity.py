@@ -55,14 +55,16 @@ def agreement(outputs: dict[str, npt.NDArray[Any]], reference: dict[str, npt.NDA
 
 def judge(found: Agreement, precision: str) -> None:
     """Raises ParityError where the agreement is not good enough for ``precision``."""
-    accepted = f"accepted for {precision}"
-    if found.equal < LEAST_EQUAL[precision]:
-        share = f"{100 * found.equal:.3g} % of the integers are those of the reference"
-        raise ParityError(f"output is wrong: {share}; {accepted}: from {100 * LEAST_EQUAL[precision]:g} %")
-    kind, error = ("L2 error", found.distance) if precision == "int8" else ("error", found.float_error)
-    if error > TOLERANCE[precision]:
-        text = f"relative {kind} {error:.2g} to the reference"
-        raise ParityError(f"output is wrong: {text}; {accepted}: up to {TOLERANCE[precision]:g}")
+    limit, least = TOLERANCE[precision], LEAST_EQUAL[precision]
+    if found.equal < least:
+        accepted = f"accepted for {precision}: from {100 * least:g} %"
+        share = f"{100 * found.equal:.3g} % of the integers"
+        raise ParityError(f"output is wrong: {share} are those of the reference; {accepted}")
+    accepted = f"accepted for {precision}: up to {limit:g}"
+    if precision == "int8" and found.distance > limit:
+        raise ParityError(f"output is wrong: relative L2 error {found.distance:.2g} to the reference; {accepted}")
+    if precision != "int8" and found.float_error > limit:
+        raise ParityError(f"output is wrong: relative error {found.float_error:.2g} to the reference; {accepted}")
 
 
 def _of_one(name: str, output: npt.NDArray[Any], expected: npt.NDArray[Any]) -> Agreement:
