@@ -45,14 +45,20 @@ class TimedBlock:
 
 
 def measure(
-    arms: Mapping[str, Arm], *, groups: int, max_groups: int, seed: int, enough_ms: float | None = None
+    arms: Mapping[str, Arm],
+    *,
+    groups: int,
+    max_groups: int,
+    seed: int,
+    enough_ms: float | None = None,
+    paced: bool = False,
 ) -> list[TimedBlock]:
     """All blocks in the order they ran, disturbed ones included.
 
     ``groups`` undisturbed groups are aimed at: a group with a disturbed block is followed by one more, up to
     ``max_groups`` in all. Where runs are longer than blocks were to be, no group begins after ``enough_ms`` once there
-    are ``LEAST_GROUPS``. Which arm comes first in a group is random. Raises MeasurementError where the clock went
-    backwards.
+    are ``LEAST_GROUPS``. Which arm comes first in a group is random. ``paced``: the arms wait between their runs.
+    Raises MeasurementError where the clock went backwards.
     """
     generator = random.Random(seed)
     found: list[TimedBlock] = []
@@ -69,7 +75,7 @@ def measure(
                 group=group,
                 arm=name,
                 latencies_ns=latencies_ns,
-                reasons=tuple(disturbance.reasons(before, after)),
+                reasons=tuple(disturbance.reasons(before, after, busy=not paced)),
                 frequency_khz=after.frequency_khz,
                 temperature_mc=after.temperature_mc,
             )

@@ -17,14 +17,16 @@ def state(
     reading: Reading, *providers: str, own: Iterable[int] = (), gpu_users: Callable[[], list[int]] | None = None
 ) -> dict[str, Any]:
     """JSON-ready. ``foreign_gpu``: processes that compute on the GPU of this one, other than this one and those of
-    ``own``; ``None`` where nobody says.
+    ``own``; ``None`` where nobody says, or where none of these is among them: asked while a model is loaded, the
+    driver then does not know this process by its number here, as in a container.
 
     Only for providers that run there, and never between blocks: asking the driver disturbs it.
     """
     foreign = None
     if any(provider.partition("-")[0] in _GPU_PROVIDERS for provider in providers):  # "cuda-graph" of engine torch too
         users = _nvml_users() if gpu_users is None else gpu_users()
-        foreign = None if users is None else len(set(users) - {os.getpid(), *own})
+        ours = {os.getpid(), *own}
+        foreign = len(set(users) - ours) if users and ours & set(users) else None
     return {
         "frequency_khz": reading.frequency_khz,
         "temperature_mc": reading.temperature_mc,

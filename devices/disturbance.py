@@ -31,7 +31,7 @@ MAX_SWITCHES_PER_S = 200.0
 MAX_SLOWED = 0.10
 
 _CPUS = "sys/devices/system/cpu"
-_FIRMWARE = "sys/devices/platform/soc/soc:firmware/get_throttled"
+_FIRMWARE = "sys/devices/platform/soc*/*firmware/get_throttled"  # soc/soc:firmware; of a Pi 5 soc@107c000000/...
 _THROTTLED_NOW = 0b1111
 
 
@@ -60,6 +60,7 @@ class Sources:
         self._root = root
         self._frequencies = sorted(root.glob(f"{_CPUS}/cpu[0-9]*/cpufreq/scaling_cur_freq"))
         self._temperatures = sorted(root.glob("sys/class/thermal/thermal_zone*/temp"))
+        self._firmware = sorted(root.glob(_FIRMWARE))[:1]
         self._throttles = sorted(root.glob(f"{_CPUS}/cpu[0-9]*/thermal_throttle/*_throttle_count"))
 
     def read(self) -> Reading:
@@ -73,14 +74,15 @@ class Sources:
             frequency_khz=_largest(self._frequencies),
             temperature_mc=_largest(self._temperatures),
             throttle_count=sum(throttles) if throttles else None,
-            throttle_bits=_field(self._root / _FIRMWARE, 0, base=16),
+            throttle_bits=_field(self._firmware[0], 0, base=16) if self._firmware else None,
         )
 
 
-def reasons(before: Reading, after: Reading) -> list[str]:
+def reasons(before: Reading, after: Reading, *, busy: bool = True) -> list[str]:
     """Why the time between two readings counts as disturbed; or nothing.
 
-    Some of: pressure, steal, waited, switched, throttled, slowed.
+    Some of: pressure, steal, waited, switched, throttled, slowed. The last only where this process was ``busy`` all the
+    time: else the governor lowers the frequency of a quiet machine by itself.
     """
     seconds = (after.time_ns - before.time_ns) / 1e9
     if seconds <= 0:
@@ -94,7 +96,7 @@ def reasons(before: Reading, after: Reading) -> list[str]:
         # One switch alone is nothing, however short the block.
         "switched": _rise(before.switches, after.switches) > max(1.0, MAX_SWITCHES_PER_S * seconds),
         "throttled": _rise(before.throttle_count, after.throttle_count) > 0 or bits & _THROTTLED_NOW != 0,
-        "slowed": -_rise(before.frequency_khz, after.frequency_khz) > MAX_SLOWED * (before.frequency_khz or 0),
+        "slowed": busy and -_rise(before.frequency_khz, after.frequency_khz) > MAX_SLOWED * (before.frequency_khz or 0),
     }
     return [name for name, disturbed in found.items() if disturbed]
 

@@ -146,7 +146,7 @@ class _Readings:
         if self._error is not None:
             raise self._error
         before, self._seen = self._seen, self._look()
-        self.disturbed = bool(disturbance.reasons(before, self._seen))
+        self.disturbed = bool(disturbance.reasons(before, self._seen, busy=False))  # idle stretches are not
         if self._thread is not None:
             return now_ns() / 1e9
         self.all += self._sensor.read()

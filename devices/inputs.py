@@ -5,8 +5,9 @@ Zeros are refused because they are not typical: sparse kernels and denormals mak
 
 from __future__ import annotations
 
+import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import numpy.typing as npt
 from profiles.errors import InputError
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+_PIECE = 16384  # random values drawn at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +111,17 @@ def _shape(tensor: Input, batch: int, given: Sequence[int] | None) -> tuple[int,
 
 
 def _first_samples(arrays: Arrays, inputs: Sequence[Input], batch: int, path: Path) -> Arrays:
-    """Those that are longer than what is run at once, cut. An open first axis is that of samples where all that have
-    one are equally long, and no vectors."""
+    """Those that are longer than what is run at once, cut, and copied so that the rest is freed. An open first axis is
+    that of samples where all that have one are equally long, and no vectors."""
     known = [one for one in inputs if one.dims and one.name in arrays and arrays[one.name].ndim == len(one.dims)]
-    found = {one.name: arrays[one.name][: one.dims[0]] for one in known if isinstance(one.dims[0], int)}
+    found = {one.name: arrays[one.name][: one.dims[0]].copy() for one in known if isinstance(one.dims[0], int)}
     open_ones = [one.name for one in known if isinstance(one.dims[0], str)]
     lengths = {len(arrays[name]) for name in open_ones}
     if len(lengths) == 1 and all(len(one.dims) > 1 for one in known if one.name in open_ones):
         (length,) = lengths
         if length < batch:
             raise InputError(f"{path}: {open_ones[0]}: given {length} samples; accepted: from {batch}, the batch")
-        found |= {name: arrays[name][:batch] for name in open_ones}
+        found |= {name: arrays[name][:batch].copy() for name in open_ones}
     return found
 
 
@@ -128,16 +131,26 @@ def _random(tensor: Input, shape: tuple[int, ...], generator: np.random.Generato
     except TypeError:
         dtype = np.dtype(object)
     if dtype.kind == "f":
-        return generator.standard_normal(shape).astype(dtype)
+        return _in_pieces(shape, dtype, generator.standard_normal)
     if dtype.kind in "iu" and dtype.itemsize >= 4:
         return np.ones(shape, dtype)
-    if dtype.kind in "iu":
-        return generator.integers(1, 10, size=shape).astype(dtype)
-    if dtype.kind == "b":
-        return generator.integers(0, 2, size=shape).astype(dtype)
+    if dtype.kind in "iub":
+        low, high = (0, 2) if dtype.kind == "b" else (1, 10)
+        return _in_pieces(shape, dtype, lambda count: generator.integers(low, high, size=count))
     raise InputError(
         f"input {tensor.name} is of the type {tensor.dtype}: no random values for it; give --inputs FILE.npz"
     )
+
+
+def _in_pieces(
+    shape: tuple[int, ...], dtype: np.dtype[Any], draw: Callable[[int], npt.NDArray[Any]]
+) -> npt.NDArray[Any]:
+    """What ``draw`` gives takes 8 bytes an element: taken at once, it would count as memory of the model."""
+    values = np.empty(math.prod(shape), dtype)
+    for start in range(0, values.size, _PIECE):
+        part = values[start : start + _PIECE]
+        part[:] = draw(part.size)
+    return values.reshape(shape)
 
 
 def _dims(tensor: Input) -> str:

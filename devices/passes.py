@@ -14,6 +14,7 @@ inputs.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import gc
@@ -35,6 +36,8 @@ from profiles.errors import InputError, UnavailableError
 from profiles.records import Target
 
 MEMORY_RUNS = 5
+# Providers whose weights and activations do not lie in the memory of the process, or not all of them.
+_OWN_MEMORY = ("cuda", "tensorrt", "nvtensorrtrtx", "rocm", "migraphx", "directml", "webgpu", "gpu", "npu")
 _DEVICE_RUNS = 100  # timed by the accelerator's own events
 
 
@@ -111,6 +114,7 @@ def time_latency(request: Record) -> Record:
         max_groups=request["max_groups"],
         seed=request["seed"],
         enough_ms=request.get("enough_ms"),
+        paced=bool(request.get("interval_ms")),
     )
     after = conditions.state(sources.read(), provider)
     first["device_ms"] = _device_ms(next(iter(models.values())))
@@ -120,24 +124,37 @@ def time_latency(request: Record) -> Record:
 def measure_memory(request: Record) -> Record:
     """Peak resident memory (VmHWM) while the model is loaded and run, above that of a process with an empty session.
 
-    The inputs are not counted, the outputs are. ``peak_memory_mb`` is ``None`` where the kernel has no VmHWM.
+    The inputs are not counted, the outputs are; so the peak is taken twice, while loading and while running, and what
+    reading or making the inputs takes falls between. ``peak_memory_mb`` is ``None`` with a ``reason`` on an accelerator
+    with memory of its own, and where the kernel has no VmHWM.
     """
     engine, target = engine_of(request)
+    if reason := unread_memory(target):
+        return {"peak_memory_mb": None, "reason": reason}
     empty = engine.load(_package_file("empty" + format_of(engine)), target)
     empty.bind(feeds_of(empty, target, {}))
     _trim()
     _reset_peak()
     before = _peak_kb()
     model = engine.load(Path(request["model"]), target)
+    loading = _peak_kb()
     feeds = feeds_of(model, target, request)
+    _reset_peak()  # without a trim: what loading left behind stays in a process that goes on to run
     model.bind(feeds)
     for _ in range(MEMORY_RUNS):
         model.run()
-    after = _peak_kb()
-    if before is None or after is None:
+    running = _peak_kb()
+    if before is None or loading is None or running is None:
         return {"peak_memory_mb": None, "reason": "this kernel does not report VmHWM"}
     inputs_kb = sum(array.nbytes for array in feeds.values()) / 1024
-    return {"peak_memory_mb": max(0.0, after - before - inputs_kb) * 1024 / 1e6}
+    return {"peak_memory_mb": max(0.0, max(loading, running - inputs_kb) - before) * 1024 / 1e6}
+
+
+def unread_memory(target: Target) -> str | None:
+    """Why the memory of a process would not be that of the model; ``None``: it is."""
+    if target.provider.partition("-")[0] not in _OWN_MEMORY:  # "cuda-graph" of engine torch too
+        return None
+    return f"the memory of the process is not what a model takes on {target.provider}: the device's own is not read"
 
 
 def measure_energy(request: Record) -> Record:
@@ -187,13 +204,16 @@ def read_reference(path: Path, model: Loaded, batch: int) -> tuple[Arrays, Array
 def ready(request: Record) -> tuple[Loaded, Record]:
     """The model of one arm, after its first run; ``load_ns``, ``first_run_ns`` and ``build_ns``, a part of the first,
     ``None`` where the engine builds nothing that it could time.
+
+    What is built for the shapes that are bound is a part of loading, as in engines that build when they load.
     """
     engine, target = engine_of(request)
     start = now_ns()
     model = engine.load(_model(request, engine), target)
     load_ns = now_ns() - start
     first_run_ns = model.bind(feeds_of(model, target, request if request["model"] else {}))
-    return model, {"load_ns": load_ns, "first_run_ns": first_run_ns, "build_ns": getattr(model, "build_ns", None)}
+    build_ns = getattr(model, "build_ns", None)
+    return model, {"load_ns": load_ns + (build_ns or 0), "first_run_ns": first_run_ns, "build_ns": build_ns}
 
 
 def arm(model: Loaded, request: Record, sources: disturbance.Sources) -> blocks.Arm:
@@ -274,10 +294,8 @@ def _peak_kb() -> int | None:
 
 def _reset_peak() -> None:
     """Let the peak start again from what is resident now; where the kernel forbids it, the older peak hides a part."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
 
 
 def _trim() -> None:

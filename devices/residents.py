@@ -39,6 +39,7 @@ def time_rivals(request: Record) -> Record:
             max_groups=request["max_groups"],
             seed=request["seed"],
             enough_ms=request.get("enough_ms"),
+            paced=bool(request.get("interval_ms")),
         )
         after = conditions.state(sources.read(), *providers, own=own)
     return {"before": before, "after": after, "blocks": [dataclasses.astuple(block) for block in found]}

@@ -9,8 +9,9 @@ moments differ. So no rate of false alarms is stated.
 from __future__ import annotations
 
 import math
+from collections import Counter
 
-from profiles import verdicts
+from profiles import statistics, verdicts
 from profiles.comparisons import Comparison
 from profiles.errors import MeasurementError
 from profiles.records import Profile
@@ -45,11 +46,12 @@ def compare(base: Profile, other: Profile, *, floor: float = FLOOR) -> Compariso
 
 def judge(base: Profile, other: Profile, *, floor: float = FLOOR, alpha: float = ALPHA) -> Verdict:
     """One look. The standard errors of both add up on the log scale; the interval is Student's, with the degrees of
-    freedom of Welch and Satterthwaite over the processes of the two.
+    freedom of Welch and Satterthwaite over the processes that the two stand on.
     """
     from scipy.stats import t
 
-    spreads = [(_log_sem(one), _processes(one)) for one in (base, other)]
+    used = [_used(one) for one in (base, other)]
+    spreads = [(_log_sem(one), processes) for one, (processes, _) in zip((base, other), used, strict=True)]
     value = math.log(other.latency_ms_calibrated / base.latency_ms_calibrated)
     sem = math.hypot(*(log_sem for log_sem, _ in spreads))
     freedom = _freedom(spreads)
@@ -70,7 +72,7 @@ def judge(base: Profile, other: Profile, *, floor: float = FLOOR, alpha: float =
         look=1,
         looks=1,
         processes=min(count for _, count in spreads),
-        groups=sum(len({(block.process, block.group) for block in one.blocks}) for one in (base, other)),
+        groups=sum(groups for _, groups in used),
     )
 
 
@@ -85,11 +87,21 @@ def _log_sem(one: Profile) -> float:
     return one.latency_ms_sem / one.latency_ms_calibrated
 
 
-def _processes(one: Profile) -> int:
-    count = len({block.process for block in one.blocks})
-    if count < 2:
-        raise MeasurementError(f"{one.model} on {one.target.name}: given {count} processes; accepted: at least 2")
-    return count
+def _used(one: Profile) -> tuple[int, int]:
+    """Processes and groups that the record stands on: all of a run that stayed disturbed; else undisturbed groups of
+    the processes of which at least half of the groups are undisturbed.
+
+    A record does not say how many groups were asked for; measured by those that ran, which are at least as many, a
+    process may be left out here that was used there, never the other way round. Two were used in any case.
+    """
+    ran = Counter(process for process, _ in {(block.process, block.group) for block in one.blocks})
+    if len(ran) < 2:
+        raise MeasurementError(f"{one.model} on {one.target.name}: given {len(ran)} processes; accepted: at least 2")
+    if "disturbed" in one.flags:
+        return len(ran), ran.total()
+    quiet = statistics.quiet_groups(one.blocks, "model", "calibration")
+    good = [count for process, count in quiet.items() if count >= ran[process] / 2]
+    return max(2, len(good)), sum(good)
 
 
 def _raw_ms(one: Profile) -> float:

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -68,6 +69,15 @@ def test_random_inputs_are_of_their_type_reproducible_and_not_zero(dtype: str) -
     assert np.count_nonzero(first) == 200
 
 
+def test_random_inputs_are_the_same_in_pieces() -> None:
+    shapes = {"x": (3, 9999), "m": (50_001,)}  # of which neither fills its last piece
+    tensors = [Input(name=name, dtype=dtype, dims=shapes[name]) for name, dtype in (("x", "float32"), ("m", "bool"))]
+    found = inputs.random_inputs(tensors, shapes, 5)
+    generator = np.random.default_rng(5)
+    assert np.array_equal(found["x"], generator.standard_normal((3, 9999)).astype(np.float32))
+    assert np.array_equal(found["m"], generator.integers(0, 2, size=50_001).astype(bool))
+
+
 def test_there_are_no_random_texts() -> None:
     with pytest.raises(InputError, match=r"of the type tensor\(string\): no random values for it; give --inputs"):
         inputs.random_inputs([Input(name="x", dtype="tensor(string)", dims=(1,))], {"x": (1,)}, 0)
@@ -114,13 +124,16 @@ def test_agreement_is_relative_to_the_largest_value_of_each_output() -> None:
         {"a": np.array([1.0, 4.0]), "b": np.array([100.0, 1.0])},
         {"a": np.array([1.0, 5.0]), "b": np.array([100.0, 2.0])},
     )
-    assert found.error == pytest.approx(0.2)  # 1 of 5, not 1 of 100
-    assert found.cosine == pytest.approx(21 / np.sqrt(17 * 26))
+    assert found.error == found.float_error == pytest.approx(0.2)  # 1 of 5, not 1 of 100
+    assert found.distance == pytest.approx(1 / np.sqrt(26))
+    assert found.equal == 1.0  # there are no integers
 
 
 def test_outputs_are_matched_in_order_where_names_differ() -> None:
     assert parity.agreement({"out": np.ones(3)}, {"result": np.ones(3)}).error == 0
-    assert parity.agreement({"out": np.zeros(3)}, {"out": np.zeros(3)}).cosine == 1
+    assert parity.agreement({"out": np.zeros(3)}, {"out": np.zeros(3)}).distance == 0
+    assert parity.agreement({"out": np.full(3, 1e-9)}, {"out": np.zeros(3)}).distance == np.inf
+    assert parity.agreement({"out": np.ones((0, 3))}, {"out": np.ones((0, 3))}) == parity.Agreement()
 
 
 @pytest.mark.parametrize(
@@ -139,24 +152,51 @@ def test_outputs_that_cannot_be_right(output: list[float], reference: list[float
         parity.agreement({"y": np.ones(1)}, {"y": np.ones(1), "z": np.ones(1)})
 
 
+IDS = [list(range(20))]
+
+
 @pytest.mark.parametrize(
-    ("precision", "error", "cosine", "right"),
+    ("precision", "output", "reference", "message"),
     [
-        ("fp32", 0.9e-4, 1.0, True),
-        ("fp32", 1.1e-4, 1.0, False),
-        ("fp16", 0.9e-2, 1.0, True),
-        ("fp16", 1.1e-2, 1.0, False),
-        ("int8", 0.5, 0.991, True),
-        ("int8", 0.0, 0.989, False),
+        ("fp32", [1.0, 10.0009], [1.0, 10.0], None),
+        ("fp32", [1.0, 10.0011], [1.0, 10.0], r"relative error 0\.00011 to the reference; .* fp32: up to 0\.0001"),
+        ("fp16", [1.0, 10.09], [1.0, 10.0], None),
+        ("fp16", [1.0, 10.11], [1.0, 10.0], r"relative error 0\.011 to the reference; .* fp16: up to 0\.01"),
+        ("int8", [3.0, 4.6], [3.0, 4.0], None),  # 0.6 of 5
+        ("int8", [3.0, 4.8], [3.0, 4.0], r"relative L2 error 0\.16 to the reference; .* int8: up to 0\.14"),
+        ("int8", [0.9], [0.1], "relative L2 error 8 "),  # the direction is right
+        ("int8", [30.0, 40.0], [3.0, 4.0], "relative L2 error 9 "),
+        ("int8", [[7]], [[3]], "0 % of the integers are those of the reference; accepted for int8: from 90 %"),
+        ("int8", [[3]], [[3]], None),
+        ("fp32", [30000], [29999], "0 % of the integers .* fp32: from 100 %"),  # ids, however near
+        ("fp32", IDS, IDS, None),
+        ("fp32", IDS, [[*range(19), 0]], "95 % of the integers .* fp32: from 100 %"),
+        ("fp16", IDS, [[*range(19), 0]], None),
+        ("int8", IDS, [[*range(18), 0, 0]], None),
+        ("int8", IDS, [[*range(17), 0, 0, 0]], "85 % of the integers .* int8: from 90 %"),
+        ("int8", [True, False], [True, True], "50 % of the integers"),
     ],
 )
-def test_what_counts_as_right(precision: str, error: float, cosine: float, right: bool) -> None:
-    found = parity.Agreement(error=error, cosine=cosine)
-    if right:
+def test_what_counts_as_right(precision: str, output: Any, reference: Any, message: str | None) -> None:
+    found = parity.agreement({"y": np.array(output)}, {"y": np.array(reference)})
+    if message is None:
         parity.judge(found, precision)
     else:
-        with pytest.raises(ParityError, match=f"output is wrong: .* accepted for {precision}"):
+        with pytest.raises(ParityError, match=f"^output is wrong: {message}"):
             parity.judge(found, precision)
+
+
+def test_every_output_must_be_right_by_its_own_kind() -> None:
+    scores, ids = np.array([1.0, 2.0]), np.array([1, 0])
+    right = parity.agreement({"scores": scores, "ids": ids}, {"scores": scores, "ids": ids})
+    assert right == parity.Agreement()
+    wrong = parity.agreement({"scores": scores, "ids": ids}, {"scores": scores, "ids": ids[::-1]})
+    assert wrong == parity.Agreement(error=1.0, equal=0.0)  # the record's error is over all outputs
+    # Quantised values, each off by one, are values and no ids.
+    values = np.array([100, 100], np.uint8)
+    found = parity.agreement({"y": values}, {"y": values + np.uint8(1)})
+    assert (found.equal, found.distance) == (1.0, pytest.approx(1 / 101))
+    parity.judge(found, "int8")
 
 
 # Disturbance

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic_ns
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from test_search import TRAIN
 
 from benchmarks.front import print_front
 from benchmarks.report import write
-from devices import measure, metering
+from devices import disturbance, energy_pass, measure, metering
 from devices.fleet import load_fleet
 from devices.measure import Job, Plan
+from devices.meters import Sensor
 from devices.session import Session, connect
 from nas.results import read_results
 from profiles.errors import InputError, UnavailableError
@@ -155,6 +157,24 @@ def test_disturbed_windows_are_left_out_or_flagged() -> None:
     loud = measured(answer([0, 1] * 4 + [1, 1]))
     assert (loud.energy and loud.energy.energy_mj, loud.flags) == (pytest.approx(520.0), ("energy_disturbed",))
     assert measured(answer([0] * 5, idle=(0, 1))).flags == ("energy_disturbed",)
+
+
+def test_a_clock_that_falls_while_nothing_runs_is_no_disturbance(monkeypatch: pytest.MonkeyPatch) -> None:
+    zero = {"pressure_us": 0, "steal_ticks": 0, "waited_ns": 0, "switches": 0}
+    clocks = iter([2_400_000, 800_000, 800_000])
+    waited = iter([0, 0, 10**9])
+
+    class Sources:
+        def read(self) -> disturbance.Reading:
+            khz, waited_ns = next(clocks), next(waited)
+            return disturbance.Reading(time_ns=monotonic_ns(), frequency_khz=khz, **(zero | {"waited_ns": waited_ns}))
+
+    monkeypatch.setattr(disturbance, "Sources", Sources)
+    readings = energy_pass._Readings(Sensor(label="s", quantity="energy_j", period_s=0.1, read=lambda: [(0.0, 0.0)]))
+    readings.edge()
+    assert not readings.disturbed
+    readings.edge()
+    assert readings.disturbed  # by what else ran
 
 
 def test_a_refused_pass_is_taken_once_more() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import io
 import os
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -100,6 +102,14 @@ def test_a_program_with_pickled_parts_is_refused_before_it_is_read(place: str) -
         _engine("torch").load(changed.getvalue(), TORCH)
 
 
+def test_providers_with_a_thread_pool_of_their_own_are_told_the_threads() -> None:
+    settings = _engine("onnxruntime")._settings  # type: ignore[attr-defined]
+    two = dataclasses.replace(CPU, threads=2)
+    assert settings(dataclasses.replace(two, provider="openvino")) == {"num_of_threads": "2"}
+    assert settings(dataclasses.replace(two, provider="xnnpack")) == {"intra_op_num_threads": "2"}
+    assert settings(two) == {}
+
+
 def test_torch_in_another_precision_and_compiled() -> None:
     expected = _answer(TORCH, PROGRAM)
     np.testing.assert_allclose(expected, _answer(CPU, CALIBRATION), atol=1e-4)
@@ -127,9 +137,102 @@ def test_openvino_says_which_precision_it_would_run() -> None:
         _engine("openvino").load(CALIBRATION, dataclasses.replace(OPENVINO, provider="gpu"))
 
 
+def test_openvino_compiles_for_the_bound_shape_once() -> None:
+    loaded: Any = _engine("openvino").load(CALIBRATION, OPENVINO)
+    assert loaded.inputs[0].dims[0] == "dim0"  # open
+    for batch in (1, 3):
+        x = np.random.default_rng(0).standard_normal((batch, 3, 80, 80)).astype(np.float32)
+        loaded.bind({"input": x})
+        first, compiled = loaded.build_ns, loaded._compiled
+        assert first > 0 and compiled.inputs[0].partial_shape.is_static
+        loaded.bind({"input": x[::-1]})
+        assert loaded._compiled is compiled
+        assert next(iter(loaded.outputs().values())).shape[0] == batch
+
+
 def test_importing_openvino_starts_no_process_that_reports_it() -> None:
     _engine("openvino")
     assert sys.modules["openvino_telemetry"] is None
+
+
+# Modules of torch that are not one float to one float
+
+
+def _program(path: Path, forward: Any, *examples: Any, **how: Any) -> Path:
+    torch = pytest.importorskip("torch")
+    module = type("Model", (torch.nn.Module,), {"forward": forward})()
+    torch.export.save(torch.export.export(module, examples, **how), path)
+    return path
+
+
+def test_a_module_may_return_a_dict_or_what_is_nested(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    def forward(self: Any, x: Any) -> Any:
+        return {"b": x + 1, "a": (x * 2, [x * 3])}
+
+    loaded = _engine("torch").load(_program(tmp_path / "d.pt2", forward, torch.ones(1, 2)), TORCH)
+    loaded.bind({"x": np.array([[1, 2]], np.float32)})
+    found = {name: array.tolist() for name, array in loaded.outputs().items()}
+    assert found == {"output0": [[2, 3]], "output1": [[2, 4]], "output2": [[3, 6]]}
+
+
+@pytest.fixture
+def tensorrt(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The engine on the CPU, with a compiler that notes what it is given and may fail."""
+    torch = pytest.importorskip("torch")
+    made: list[Any] = []
+
+    def compile_(program: Any, *, arg_inputs: list[Any], **_: Any) -> Any:
+        made.append([(tuple(one.shape), one.dtype) for one in arg_inputs])
+        return program.module()
+
+    fake = SimpleNamespace(__version__="0", dynamo=SimpleNamespace(compile=compile_))
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", fake)  # type: ignore[arg-type]
+    monkeypatch.delitem(sys.modules, "devices.engines.torch_tensorrt", raising=False)
+    engine = importlib.import_module("devices.engines.torch_tensorrt")
+    monkeypatch.setattr(engine.programs, "cuda", lambda target: torch.device("cpu"))
+    yield SimpleNamespace(load=engine.load, made=made)
+    sys.modules.pop("devices.engines.torch_tensorrt", None)
+
+
+TENSORRT = dataclasses.replace(CPU, engine="torch_tensorrt", provider="tensorrt")
+
+
+def test_an_engine_of_tensorrt_is_built_for_what_is_bound(tensorrt: Any, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    def forward(self: Any, ids: Any, scale: Any) -> Any:
+        return torch.nn.functional.one_hot(ids, 5) * scale
+
+    free = torch.export.Dim("length", min=2)
+    path = _program(
+        tmp_path / "ids.pt2",
+        forward,
+        torch.ones(1, 4, dtype=torch.int64),
+        torch.ones(1),
+        dynamic_shapes=({1: free}, {}),
+    )
+    loaded = tensorrt.load(path, TENSORRT)
+    assert tensorrt.made == [] and loaded.build_ns is None
+    feeds = {"ids": np.array([[1, 2, 3]]), "scale": np.array([2.0], np.float32)}
+    loaded.bind(feeds)
+    loaded.bind(feeds)
+    assert tensorrt.made == [[((1, 3), torch.int64), ((1,), torch.float32)]]
+    assert loaded.build_ns > 0
+    assert loaded.outputs()["output"].argmax(-1).tolist() == [[1, 2, 3]]
+
+
+def test_a_model_that_tensorrt_cannot_take_is_one_line(tensorrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no such\noperator")
+
+    loaded = tensorrt.load(PROGRAM, TENSORRT)
+    monkeypatch.setattr(torch.export, "export", fail)
+    with pytest.raises(MeasurementError, match=r"^Torch-TensorRT 0 cannot compile the model: no such operator$"):
+        loaded.bind({"input": np.ones((1, 3, 80, 80), np.float32)})
 
 
 # Which file a target runs

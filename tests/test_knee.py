@@ -55,8 +55,8 @@ def test_the_knee_is_beaten_by_none_whatever_the_units(points: list[tuple[float,
 
 def profiled(latency_ms: float, sem: float, processes: int, device: str) -> Profile:
     found = profile_of("m", latency_ms, np.random.default_rng(0))
-    first = found.blocks[0]
-    blocks = tuple(dataclasses.replace(first, process=number) for number in range(processes))
+    group = found.blocks[:4]
+    blocks = tuple(dataclasses.replace(block, process=number) for number in range(processes) for block in group)
     target = dataclasses.replace(found.target, name=device, device=device)
     return dataclasses.replace(found, target=target, latency_ms_sem=sem, blocks=blocks)
 
@@ -83,3 +83,14 @@ def test_profiles_that_say_nothing_are_undecided_and_equal_ones_the_same() -> No
     assert apart.judge(profiled(1.0, 0.0, 3, "a"), profiled(1.0, 0.0, 3, "b")).verdict == "same"
     with pytest.raises(MeasurementError, match="given 1 processes; accepted: at least 2"):
         apart.judge(base, profiled(1.0, 0.05, 1, "b"))
+
+
+def test_processes_that_were_left_out_give_no_degrees_of_freedom() -> None:
+    base, whole = profiled(1.0, 0.01, 4, "a"), profiled(1.05, 0.01, 4, "b")
+    blocks = tuple(dataclasses.replace(block, disturbed=block.process == 3) for block in whole.blocks)
+    other = dataclasses.replace(whole, blocks=blocks)
+    found = apart.judge(base, other)
+    assert (found.processes, found.groups) == (3, 4 + 3)
+    assert found.ratio_ci99[0] < apart.judge(base, whole).ratio_ci99[0]
+    # A run that stayed disturbed was computed from all it has.
+    assert apart.judge(base, dataclasses.replace(other, flags=("disturbed",))) == apart.judge(base, whole)

@@ -16,6 +16,7 @@ from devices import bundle, measure
 from devices.assemble import settle
 from devices.fleet import load_fleet
 from devices.measure import Job, Plan
+from devices.passes import measure_memory
 from devices.session import Session, connect
 from profiles import statistics
 from profiles.errors import HwnasError, InputError, MeasurementError, ParityError, UnavailableError
@@ -110,6 +111,31 @@ def test_memory_grows_with_the_weights(session: Session, save: Save) -> None:
     ]
     small, large = (profile.peak_memory_mb or 0.0 for profile in found)
     assert large - small >= 32.0  # 4 x 2,000,000 floats, and 8 MB of outputs
+
+
+def test_memory_is_without_inputs_random_or_of_a_file(session: Session, save: Save, tmp_path: Path) -> None:
+    reduce = helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)
+    model, samples = save(reduce), tmp_path / "x.npz"
+    np.savez(samples, x=np.ones((8_000_000, 4), np.float32))  # 128 MB, of which one sample is run
+    ten_mb, random_mb = (dataclasses.replace(LOCAL, batch=batch) for batch in (600_000, 8_000_000))
+    for target, file in ((LOCAL, samples), (ten_mb, None), (random_mb, None)):
+        job = Job(model=model, name="m", inputs=file)
+        answer = session.request(
+            "memory",
+            target=dataclasses.asdict(target),
+            model=session.put(model),
+            seed=0,
+            deadline_s=60.0,
+            **measure.feeding(session, job),
+        )
+        assert answer["peak_memory_mb"] < 8.0
+
+
+@pytest.mark.parametrize("provider", ["cuda", "cuda-graph", "tensorrt", "gpu"])
+def test_no_memory_of_a_gpu(provider: str) -> None:
+    found = measure_memory({"target": dataclasses.asdict(dataclasses.replace(LOCAL, provider=provider))})
+    assert found["peak_memory_mb"] is None
+    assert found["reason"].endswith(f"takes on {provider}: the device's own is not read")
 
 
 def test_a_batch_and_more_threads(session: Session) -> None:

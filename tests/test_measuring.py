@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from benchmarks import compare, exchange, measuring, models, profile
 from benchmarks.figures import _nets
+from devices import blocks as timed
 from devices import conditions, disturbance, extras, rounds
 from devices.assemble import Taken
 from devices.convert import convert
@@ -295,6 +297,11 @@ def test_frequency_temperature_and_throttling_of_a_recorded_tree(tree: Path, tmp
     found = disturbance.Sources(tree).read()
     assert (found.frequency_khz, found.temperature_mc) == (2_400_000, 61_500)
     assert (found.throttle_count, found.throttle_bits) == (7, 0x50005)
+    old = tree / "sys/devices/platform/soc/soc:firmware/get_throttled"
+    new = tree / "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled"  # of a Raspberry Pi 5
+    new.parent.mkdir(parents=True)
+    old.rename(new).write_text("4\n")
+    assert disturbance.Sources(tree).read().throttle_bits == 4
     quiet = disturbance.Sources(tmp_path / "nothing").read()
     assert (quiet.frequency_khz, quiet.temperature_mc, quiet.throttle_count, quiet.throttle_bits) == (None,) * 4
 
@@ -316,6 +323,21 @@ def test_a_machine_that_slows_itself(before: dict[str, Any], after: dict[str, An
     counters = {"pressure_us": 0, "steal_ticks": 0, "waited_ns": 0, "switches": 0}
     readings = [Reading(time_ns=t, **(counters | more)) for t, more in ((0, before), (50_000_000, after))]
     assert disturbance.reasons(*readings) == reasons
+    # With pauses a governor lowers the clock of a quiet machine.
+    assert disturbance.reasons(*readings, busy=False) == [reason for reason in reasons if reason != "slowed"]
+
+
+@pytest.mark.parametrize("paced", [False, True])
+def test_a_clock_that_falls_marks_blocks_that_have_no_pauses(paced: bool) -> None:
+    def falling(_: int) -> tuple[tuple[int, ...], Reading, Reading]:
+        zero = {"pressure_us": 0, "steal_ticks": 0, "waited_ns": 0, "switches": 0}
+        before, after = (
+            Reading(time_ns=ns, frequency_khz=khz, **zero) for ns, khz in ((0, 2_400_000), (10**7, 800_000))
+        )
+        return (1000,), before, after
+
+    found = timed.measure({"m": timed.Arm(runs=1, time=falling)}, groups=1, max_groups=1, seed=0, paced=paced)
+    assert [block.reasons for block in found] == [() if paced else ("slowed",)] * 2
 
 
 def test_the_summary_of_conditions() -> None:
@@ -329,6 +351,9 @@ def test_the_summary_of_conditions() -> None:
     assert conditions.flags(found) == ("throttled", "foreign_gpu")
     reading = Reading(time_ns=0, pressure_us=0, steal_ticks=0, waited_ns=0, switches=0)
     assert conditions.state(reading, "cpu", "cuda", gpu_users=lambda: [1, 2, 2, 3], own=[3])["foreign_gpu"] == 2
+    assert conditions.state(reading, "cuda-graph", gpu_users=lambda: [os.getpid()])["foreign_gpu"] == 0
+    for users in ([1, 2], [], None):  # as in a container, where a GPU's processes have other numbers, or none
+        assert conditions.state(reading, "cuda", gpu_users=lambda users=users: users)["foreign_gpu"] is None
     assert conditions.state(reading, "cpu", gpu_users=lambda: [1])["foreign_gpu"] is None
 
 

@@ -52,8 +52,9 @@ class Engine(Protocol):
 class Loaded(Protocol):
     """A model that is ready to run, on the provider that was asked for.
 
-    One on an accelerator may also have ``device_ms(runs) -> list[float] | None``: the times of that many inferences by
-    the accelerator's own events, without transfers; one whose loading builds an engine, ``build_ns``, the time of that.
+    One on an accelerator may also have ``device_ms(runs) -> list[float] | None``: the times of that many inferences
+    between the accelerator's own events, without transfers; one that builds an engine for the shapes that ``bind``
+    brings, ``build_ns``: the time of that, which counts as loading and not into the first run.
     """
 
     @property

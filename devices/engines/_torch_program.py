@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils._pytree import tree_leaves
 
 from devices.engines import ONNX, one_line
 from devices.inputs import Arrays, Input
@@ -24,6 +25,7 @@ from profiles.errors import InputError, MeasurementError, UnavailableError
 from profiles.records import Target
 
 Module = Callable[..., Any]
+Build = Callable[[list[torch.Tensor]], tuple[Module, dict[str, str]]]  # examples -> module, and its nodes
 
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
 _ACCEPTED = "an exported program (.pt2), which hwnas makes of a reference model, a study's candidate or a torch module"
@@ -85,7 +87,8 @@ class Runner:
     """Calls ``module`` on tensors of ``dtype`` on ``device``; outside, inputs and outputs are numpy arrays.
 
     ``transfers``: whether a run copies its inputs to the device and its outputs back. ``graph``: replay a CUDA graph.
-    ``nodes``: node -> provider, for ``placement``.
+    ``nodes``: node -> provider, for ``placement``. ``build``: makes of tensors as they are bound (of their shapes and
+    types, on the device) what is run instead of ``module``, once for the same shapes.
     """
 
     def __init__(
@@ -98,12 +101,15 @@ class Runner:
         transfers: bool,
         graph: bool = False,
         nodes: dict[str, str],
+        build: Build | None = None,
     ) -> None:
         self.inputs = inputs
-        self.build_ns: int | None = None  # what building an engine took, for who builds one
+        self.build_ns: int | None = None  # what the last build took
         self._module, self._device, self._dtype = module, device, dtype
         self._on_gpu, self._transfers, self._graph = device.type == "cuda", transfers, graph
         self._nodes = nodes
+        self._build = build
+        self._built_for: list[torch.Size] = []
         self._host: list[torch.Tensor] = []
         self._there: list[torch.Tensor] = []
         self._results: list[torch.Tensor] = []
@@ -118,6 +124,7 @@ class Runner:
             self._host = [tensor.pin_memory() for tensor in self._host]
         self._there = [self._moved(tensor) for tensor in self._host]
         self._compute = self._call
+        self._built()
         start = now_ns()
         try:
             self.run()
@@ -150,7 +157,10 @@ class Runner:
         return dict(self._nodes)
 
     def device_ms(self, runs: int) -> list[float] | None:
-        """Times of ``runs`` inferences on the GPU alone, by its own events, without transfers; ``None`` on a CPU."""
+        """Times of ``runs`` inferences between the GPU's own events, without transfers; ``None`` on a CPU.
+
+        Run eagerly, they hold the gaps in which the GPU waits for the host to launch the next kernel.
+        """
         if not self._on_gpu:
             return None
         found = []
@@ -166,7 +176,22 @@ class Runner:
 
     def _call(self) -> list[torch.Tensor]:
         found = self._module(*self._there)
-        return [found] if isinstance(found, torch.Tensor) else list(found)
+        if isinstance(found, torch.Tensor):
+            return [found]
+        if isinstance(found, tuple | list) and all(isinstance(one, torch.Tensor) for one in found):
+            return list(found)
+        return [leaf for leaf in tree_leaves(found) if isinstance(leaf, torch.Tensor)]  # dicts, and what is nested
+
+    def _built(self) -> None:
+        shapes = [tensor.shape for tensor in self._there]
+        if self._build is None or shapes == self._built_for:
+            return
+        with torch.inference_mode(False):  # tensors made in that mode cannot be traced
+            examples = [torch.zeros(t.shape, device=t.device, dtype=t.dtype) for t in self._there]
+            start = now_ns()
+            self._module, self._nodes = self._build(examples)
+            self.build_ns = now_ns() - start
+        self._built_for = shapes
 
     def _captured(self) -> Callable[[], list[torch.Tensor]]:
         """The run as a CUDA graph, after warm-up on a stream of its own, as torch's documentation asks."""

@@ -209,6 +209,8 @@ def _settings(target: Target) -> dict[str, str]:
     """Of the provider."""
     if target.provider == "xnnpack":  # which has a thread pool of its own
         return {"intra_op_num_threads": str(target.threads)}
+    if target.provider == "openvino":  # likewise, of as many threads as there are cores unless told
+        return {"num_of_threads": str(target.threads)}
     if target.provider != "tensorrt":
         return {}
     # Engines are built anew for each session, whatever an earlier one left: load_ms holds the build. TensorRT up to 10

@@ -7,7 +7,7 @@
     precision = "fp16"        # fp32 or fp16
     max_fallback = 5          # percent of operators that may stay with torch
 
-The engine is built when the model is loaded, for the one shape that is measured; ``build_ms`` is the time of that, a
+The engine is built for the one shape that is measured, as soon as that is known; ``build_ms`` is the time of that, a
 part of ``load_ms``. No engine is kept or taken from an earlier build. Operators that TensorRT does not take run in
 torch and are counted as fallen back. Needs `pip install torch-tensorrt` and a CUDA build of torch; has been written
 without a GPU at hand.
@@ -23,8 +23,6 @@ import torch_tensorrt
 
 from devices.engines import PROGRAM, one_line
 from devices.engines import _torch_program as programs
-from devices.inputs import shapes_of
-from profiles.clock import now_ns
 from profiles.errors import MeasurementError, UnavailableError
 from profiles.records import Target
 
@@ -49,25 +47,26 @@ def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: boo
         )
     dtype, device = programs.dtype_of(target), programs.cuda(target)
     program = programs.read(model, "torch_tensorrt")
-    known = programs.inputs_of(program)
     module: Any = program.module(check_guards=False).to(device, dtype)
-    shapes = shapes_of(known, target.batch, {})
-    examples = [torch.zeros(shapes[tensor.name], device=device, dtype=dtype) for tensor in known]
-    build_ns = None
-    if not plain:
-        exported = torch.export.export(module, tuple(examples))
-        start = now_ns()
-        module = _compiled(exported, examples)
-        build_ns = now_ns() - start
-    runner = programs.Runner(
-        module, known, device=device, dtype=dtype, transfers=target.transfers, nodes=_nodes(module, target.provider)
+
+    def build(examples: list[torch.Tensor]) -> tuple[Any, dict[str, str]]:
+        compiled = _compiled(module, examples)
+        return compiled, _nodes(compiled, target.provider)
+
+    return programs.Runner(
+        module,
+        programs.inputs_of(program),
+        device=device,
+        dtype=dtype,
+        transfers=target.transfers,
+        nodes={"graph": "torch"},
+        build=None if plain else build,
     )
-    runner.build_ns = build_ns
-    return runner
 
 
-def _compiled(program: torch.export.ExportedProgram, examples: list[torch.Tensor]) -> Any:
+def _compiled(module: Any, examples: list[torch.Tensor]) -> Any:
     try:
+        program = torch.export.export(module, tuple(examples))
         return torch_tensorrt.dynamo.compile(
             program, arg_inputs=examples, min_block_size=1, cache_built_engines=False, reuse_cached_engines=False
         )

@@ -46,7 +46,6 @@ _LIMITS = (
     disturbance.MAX_STEAL,
     disturbance.MAX_WAITED,
     disturbance.MAX_SWITCHES_PER_S,
-    disturbance.MAX_SLOWED,
 )
 _PACKAGE = Path(str(devices.__file__)).parent
 
@@ -259,12 +258,16 @@ def _latency(one: _Pass) -> Record:
         arms += [arm["name"], *one.fed(model, how if arm["model"] else {"target": how["target"]})]
     times = [request[key] for key in ("groups", "block_ms", "warm_up_ms")]
     times += [request.get(key) or 0.0 for key in ("interval_ms", "enough_ms")]
-    limits = ",".join(map(str, _LIMITS))
+    # Between the runs of a paced block the governor lowers the frequency by itself; by more than all of it cannot be.
+    slowed = 1.0 if request.get("interval_ms") else disturbance.MAX_SLOWED
+    limits = ",".join(map(str, (*_LIMITS, slowed)))
     answer = one.run("latency", target.provider, target.threads, *times, limits, ",".join(orders), *arms)
     return {"build_ns": None} | {key: value for key, value in answer.items() if key not in ("id", "done")}
 
 
 def _memory(one: _Pass) -> Record:
+    if reason := passes.unread_memory(one.target):
+        return {"peak_memory_mb": None, "reason": reason}
     empty = one.fed(_PACKAGE / "empty.onnx", {})
     model = one.fed(Path(one.request["model"]), one.request)
     answer = one.run("memory", one.target.provider, one.target.threads, passes.MEMORY_RUNS, *empty, *model)

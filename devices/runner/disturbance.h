@@ -61,12 +61,13 @@ static double rise(int64_t before, int64_t after) { return before < 0 || after <
 static int add_reasons(Text *text, const Reading *before, const Reading *after, const double limits[5]) {
     double seconds = (double)(after->time_ns - before->time_ns) / 1e9;
     double allowed = limits[3] * seconds > 1 ? limits[3] * seconds : 1; /* one switch alone is nothing */
+    double lost = limits[4] * (double)(before->frequency_khz < 0 ? 0 : before->frequency_khz);
     const struct { const char *name; int found; } reasons[] = {
         {"pressure", rise(before->pressure_us, after->pressure_us) * 1e-6 > limits[0] * seconds},
         {"steal", rise(before->steal_ticks, after->steal_ticks) / (double)sysconf(_SC_CLK_TCK) > limits[1] * seconds},
         {"waited", rise(before->waited_ns, after->waited_ns) * 1e-9 > limits[2] * seconds},
         {"switched", rise(before->switches, after->switches) > allowed},
-        {"slowed", -rise(before->frequency_khz, after->frequency_khz) > limits[4] * (double)before->frequency_khz},
+        {"slowed", -rise(before->frequency_khz, after->frequency_khz) > lost},
     };
     int count = 0;
     for (size_t i = 0; seconds > 0 && i < sizeof reasons / sizeof *reasons; i++)
