@@ -14,9 +14,10 @@ from benchmarks.baselines import Baselines, folder_of
 from benchmarks.judging import Pair
 from benchmarks.measuring import store_of
 from benchmarks.nights import study_of
-from benchmarks.suite import ACCURACY, Entry, Suite, entries, load_suite
+from benchmarks.suite import ACCURACY, MEMORY, Entry, Suite, entries, load_suite
 from devices import scheduler
 from devices.fleet import Fleet, load_fleet
+from devices.passes import unread_memory
 from devices.scheduler import Outcome, Policy, Work
 from devices.session import OnEvent, Session, connect
 from profiles.records import Target
@@ -63,8 +64,10 @@ class Setting:
         ]
 
     def metrics(self, pair: Pair) -> list[str]:
-        """Those of the suite that the model can have."""
-        return [metric for metric in self.suite.floors if metric != ACCURACY or pair.entry.run is not None]
+        """Those of the suite that the model and the target can have."""
+        without = {ACCURACY} if pair.entry.run is None else set()
+        without |= {MEMORY} if unread_memory(pair.target) else set()
+        return [metric for metric in self.suite.floors if metric not in without]
 
 
 @contextmanager

@@ -95,7 +95,7 @@ class Profile:
     fallen_back: dict[str, str] = field(default_factory=dict)  # node -> provider, where not the one asked for
     fallback_percent: float = 0.0  # share of those nodes
     fallback_time_percent: float | None = None  # their share of the time of all nodes; from the pass over operators
-    device_latency_ms: float | None = None  # median by the accelerator's own events: compute alone, no transfers
+    device_latency_ms: float | None = None  # median between the accelerator's own events, no transfers
     latency_ms_ci95: tuple[float, float] | None = None  # of latency_ms_calibrated
     stopped: str = ""  # why the measurement ended: "within 1 %", "budget", or "plan" where its length was fixed
     shapes: dict[str, list[int]] = field(default_factory=dict)  # of inputs, where given; of one sample
