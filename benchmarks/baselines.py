@@ -177,9 +177,10 @@ def _copy(model: Path, folder: Path) -> str:
     scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
     try:
         shutil.copyfile(model, scratch / place.name)
-        beside_it = onnxfile.external_files(model)
-        for weights in beside_it:
-            beside = scratch / weights.relative_to(transfer.placed(model, beside_it).parent)
+        weights_of = onnxfile.external_files(model)
+        there = transfer.placed(model, weights_of).parent
+        for weights in weights_of:
+            beside = scratch / weights.relative_to(there)
             beside.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(weights, beside)
         for copied in (*scratch.rglob("*"), scratch):  # durable before the event that names them

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.measuring import open_store, store_of
 from profiles import frames
 from profiles.errors import InputError
-from profiles.records import Profile, Target, digest_of
+from profiles.records import Profile, digest_of
 from profiles.store import Store
 
 
@@ -29,13 +29,10 @@ def import_csv(file: Path, url: str | None, fleet: Path | None) -> None:
         known = {_identity(one) for one in store.profiles(raw=False)}
         new = {key: one for one in found if (key := _identity(one)) not in known}
         # Another import may add the same ones at the same time.
-        added = sum(store.add_profile(profile, once=_token(profile)) for profile in new.values())
+        added = sum(store.add_profile(profile, once=key) for key, profile in new.items())
         print(f"{added} profiles added to {store.name}; {len(found) - added} were there already", file=sys.stderr)
 
 
-def _token(one: Profile) -> str:
+def _identity(one: Profile) -> str:
+    """32 characters, as ``Database.add`` takes them."""
     return digest_of([one.time, one.model, one.digest, dataclasses.asdict(one.target)])[:32]
-
-
-def _identity(one: Profile) -> tuple[str, str, str, Target]:
-    return one.time, one.model, one.digest, one.target

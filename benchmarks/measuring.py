@@ -257,12 +257,11 @@ def seconds(option: str, text: str) -> float:
     return value
 
 
-def share(option: str, text: str, least: float = 0.0) -> float:
-    """'1%' -> 0.01. Raises InputError."""
+def share(option: str, text: str, least: float = 0.0, *, whole: bool = False) -> float:
+    """'1%' -> 0.01. ``whole``: 100% too. Raises InputError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text)
     value = float(match[1]) / 100 if match else -1.0
-    if not least <= value < 1:
-        raise InputError(
-            f"{option}: given {text!r}; accepted: a percentage from {100 * least:g}%, below 100%, such as 1%"
-        )
+    if not (least <= value < 1 or (whole and value == 1)):
+        span = f"from {100 * least:g}%, {'up to' if whole else 'below'} 100%"
+        raise InputError(f"{option}: given {text!r}; accepted: a percentage {span}, such as 1%")
     return value

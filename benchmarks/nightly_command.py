@@ -38,7 +38,7 @@ def run(
     """The exit code: 1 for a confirmed regression, 3 where too much has no judgement or a report cannot be written,
     else 0.
     """
-    allowed = 1.0 if max_undecided == "100%" else share("--max-undecided", max_undecided)
+    allowed = share("--max-undecided", max_undecided, whole=True)
     check_folders(markdown=markdown, junit=junit, html=html)
     with setting_of(suite, overrides, fleet=fleet, store=store, python=python) as setting:
         with shown() as hear:

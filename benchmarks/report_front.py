@@ -78,7 +78,7 @@ def _trade_off(results: Results, horizontal: Objective, vertical: Objective) -> 
     last = results.trials[-1].index
     members = [trial for trial in fit if trial.index in results.front]
     others = [trial for trial in fit if trial.index not in results.front]
-    outside = [trial for trial in both if any(pareto.broken(trial.metrics, limit) for limit in results.limits)]
+    outside = [trial for trial in both if pareto.breaks(trial.metrics, results.limits)]
     unfinished = [trial for trial in both if trial not in outside and trial not in fit]
     thin, thick = {"color": "var(--faint)", "width": 1}, {"color": "var(--accent)", "width": 2}
     data = [

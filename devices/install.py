@@ -27,7 +27,8 @@ _NEEDED_MB = 300.0  # what numpy and onnxruntime take unpacked, twice
 _TRIES = 8  # versions of onnxruntime
 _STEP_S = 600.0
 
-# All run there, by the Python that was found, and stand alone.
+# All run there, by the Python that was found, and stand alone. The first imports venv too: a Python without it is to be
+# found out before anything is sent.
 _PROBE = """
 import json, os, platform, shutil, sys, venv
 folder = os.path.expanduser(sys.argv[1])

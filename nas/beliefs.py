@@ -23,9 +23,9 @@ class Belief:
     a limit on how bad it may be.
 
     What is minimised is modelled as its logarithm where all values are positive (``log``): errors of latency, energy
-    and memory are relative. The bad tail of what is maximised is clipped. Where
-    something was transferred, variances are taken for larger, as if ``_TRUST`` of the model's own observations were
-    missing: what held elsewhere makes a model surer than it should be.
+    and memory are relative. The bad tail of what is maximised is clipped. Where something was transferred, variances
+    are taken for larger, as if ``_TRUST`` of the model's own observations were missing: what held elsewhere makes a
+    model surer than it should be.
     """
 
     def __init__(

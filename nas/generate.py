@@ -29,7 +29,7 @@ from typing import Any, TextIO
 
 from nas.generators import Choices, Generator, Limit, Objective, Observation, Spec, Transfer
 from nas.spaces import canonical, find_space
-from profiles.errors import HwnasError, InputError, UnavailableError
+from profiles.errors import HwnasError, InputError, UnavailableError, one_line
 from profiles.records import digest_of
 from profiles.registry import find
 
@@ -207,8 +207,7 @@ def _made(name: str, spec: Spec, seed: int) -> Generator:
     except HwnasError:
         raise
     except Exception as error:  # a library, or code of the user's: anything
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UnavailableError(f"the generator {name} cannot be made: {said}") from error
+        raise UnavailableError(f"the generator {name} cannot be made: {one_line(error)}") from error
     return generator
 
 

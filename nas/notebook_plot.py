@@ -30,7 +30,7 @@ def trade_off(results: Results, x: str | None = None, y: str | None = None) -> g
             raise InputError.of("plot", "metric", name, ", ".join(sorted(known)))
     shown = [trial for trial in results.trials if x in _values(trial) and y in _values(trial)]
     members = [trial for trial in shown if trial.index in results.front]
-    outside = [trial for trial in shown if any(pareto.broken(trial.metrics, limit) for limit in results.limits)]
+    outside = [trial for trial in shown if pareto.breaks(trial.metrics, results.limits)]
     rest = [trial for trial in shown if trial not in members and trial not in outside]
     others = [trial for trial in rest if trial.state == "completed"]
     unfinished = [trial for trial in rest if trial.state != "completed"]

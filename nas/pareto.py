@@ -86,6 +86,11 @@ def keeps(row: Mapping[str, float], limits: Sequence[Limit]) -> bool:
     return all(limit.name in row and broken(row, limit) is False for limit in limits)
 
 
+def breaks(row: Mapping[str, float], limits: Sequence[Limit]) -> bool:
+    """Whether a limit is broken, for certain: one on a metric that was not measured is not."""
+    return any(broken(row, limit) for limit in limits)
+
+
 def broken(row: Mapping[str, float], limit: Limit) -> bool | None:
     """``None`` where the metric was not measured."""
     if limit.name not in row:

@@ -31,8 +31,8 @@ _REACH = MIN_PIECE - 1  # neighbours on each side whose median an outlier is tol
 _OUTLIER = 3.0  # sigma
 _PENALTY = 3.0  # times log(n) for a further piece
 _SLOPE = 2.0  # times log(n) for a slope in it
-_EXACT = 1e-6  # and no less, where the floor is nothing
 _LEAST_NOISE = 0.1  # of the floor: exact figures, such as sizes, have no noise of their own
+_ROUNDING = 1e-6  # of the logarithm: with a floor of 0 %, exact figures have this much
 _LONG = 8 * MIN_PIECE  # points from which a step spoils few enough of the differences between means
 _NEIGHBOURS = 20  # points on each side that must differ by themselves,
 _NEAR = 2.5  # by so many standard errors
@@ -82,7 +82,7 @@ def change_points(
     if len(series) < MIN_POINTS:
         return []
     known = errors[np.isfinite(errors)]
-    least = max(_LEAST_NOISE * math.log1p(floor), _EXACT, float(np.median(known)) if len(known) else 0.0)
+    least = max(_LEAST_NOISE * math.log1p(floor), _ROUNDING, float(np.median(known)) if len(known) else 0.0)
     sigma = max(_noise(series), least)
     tamed = _tamed(series, sigma)
     pieces = _pieces(tamed / sigma)

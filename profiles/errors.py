@@ -55,6 +55,11 @@ class Interrupted(HwnasError):
     exit_code = 130
 
 
+def one_line(error: BaseException) -> str:
+    """Of another's error: its kind and what it says, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def _short(given: object, limit: int = 80) -> str:
     text = repr(given)
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import sys
@@ -18,6 +19,7 @@ from profiles.records import Profile
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pydantic import TypeAdapter
 
 _SPREAD = ("latency_ms", "calibration")  # of known fields: one column each; other nested values are JSON in one cell
 _TEXT = {
@@ -124,14 +126,14 @@ def _refuse(constant: str) -> Any:
 
 def _checked(value: dict[str, Any]) -> Profile:
     """One whose every field is of its type, and which has what readers divide by. Raises ValueError."""
-    import pydantic
+    from pydantic import ValidationError
 
     # What has a default and an empty cell was not known to the hwnas that wrote it, or was not measured.
     optional = {one.name for one in dataclasses.fields(Profile) if not _is_required(one)}
     value = {key: part for key, part in value.items() if part is not None or key not in optional}
     try:
-        checked = pydantic.TypeAdapter(Profile).validate_python(dataclasses.asdict(Profile.from_dict(value)))
-    except pydantic.ValidationError as error:
+        checked = _types().validate_python(dataclasses.asdict(Profile.from_dict(value)))
+    except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: given {first['input']!r}: {first['msg']}") from None
     json.dumps(checked.to_dict(), allow_nan=False)  # 1e999 is an infinity
@@ -148,6 +150,14 @@ def _checked(value: dict[str, Any]) -> Profile:
         if not figure > 0:
             raise ValueError(f"{name} is {figure!r}; accepted: a number above 0")
     return checked
+
+
+@functools.cache
+def _types() -> TypeAdapter[Profile]:
+    """What pydantic knows of the fields; made once, not for each line."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Profile)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

@@ -25,6 +25,18 @@ def taken(**overrides: Any) -> Profile:
     return profile_of("nét.onnx", 1.0, np.random.default_rng(0), **overrides)
 
 
+def exported_with(path: Path, cells: dict[str, str]) -> Path:
+    """A profile as exported, with other ``cells``, as Excel writes it: with a byte order mark."""
+    frames.write_csv([taken()], path)
+    with path.open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow(row | cells)
+    return path
+
+
 def test_what_export_writes_comes_back(tmp_path: Path) -> None:
     """An interpreter of the target's own, and more operators than a cell of the csv module holds by default."""
     target = Target(name="t", device="d", python="/opt/old/bin/python", precision="int8")
@@ -97,25 +109,12 @@ def test_two_imports_at_once_make_one_history(tmp_path: Path) -> None:
     ],
 )
 def test_what_no_reader_could_use_is_not_imported(tmp_path: Path, column: str, cell: str, message: str) -> None:
-    path = tmp_path / "p.csv"
-    frames.write_csv([taken()], path)
-    with path.open(newline="", encoding="utf-8") as file:
-        heads, row = csv.reader(file)
-    row[heads.index(column)] = cell
-    with path.open("w", newline="", encoding="utf-8-sig") as file:  # as Excel writes it
-        csv.writer(file).writerows([heads, row])
+    path = exported_with(tmp_path / "p.csv", {column: cell})
     with pytest.raises(InputError, match=r"p\.csv: line 2: not a profile .*" + re.escape(message)):
         frames.read_csv(path)
 
 
 def test_a_column_that_an_older_export_lacks_may_be_empty(tmp_path: Path) -> None:
     """As where pandas joins two exports."""
-    path = tmp_path / "p.csv"
-    frames.write_csv([taken()], path)
-    with path.open(newline="", encoding="utf-8") as file:
-        heads, row = csv.reader(file)
-    row[heads.index("shapes")] = row[heads.index("operators")] = ""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([heads, row])
-    (found,) = frames.read_csv(path)
+    (found,) = frames.read_csv(exported_with(tmp_path / "p.csv", {"shapes": "", "operators": ""}))
     assert (found.shapes, found.operators) == ({}, ())

@@ -224,6 +224,9 @@ def test_units_and_shares() -> None:
             measuring.seconds("x", wrong)
     with pytest.raises(InputError, match="accepted: a percentage"):
         measuring.share("x", "100%")
+    assert measuring.share("x", "100 %", whole=True) == 1
+    with pytest.raises(InputError, match="accepted: a percentage from 0%, up to 100%"):
+        measuring.share("x", "101%", whole=True)
 
 
 # When there is enough

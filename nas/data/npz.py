@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nas.data import Dataset
 from profiles.errors import InputError
@@ -32,12 +31,13 @@ def load(file: str) -> Dataset:
     labels = arrays["y_train"]
     if labels.dtype.kind not in "iu":
         return Dataset(task="regression", outputs=labels.shape[1] if labels.ndim > 1 else 1, **arrays)
-    known = [arrays[f"y_{part}"] for part in ("train", "val", "test")]
+    known = [y for part in ("train", "val", "test") if (y := arrays[f"y_{part}"]) is not None]
     largest = max(int(y.max(initial=0)) for y in known if y.dtype.kind in "iu")
     return Dataset(task="classification", outputs=1 + largest, **arrays)
 
 
-def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _read(path: Path) -> dict[str, Any]:
+    """The arrays by name, ``None`` for those of a test split that is not there."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             if not hasattr(archive, "files"):
@@ -48,12 +48,6 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
             test = [name for name in _TEST if name in archive.files]
             if len(test) == 1:
                 raise InputError(f"{path}: given {test[0]} alone; accepted: both of {' and '.join(_TEST)}, or neither")
-            arrays = {name: archive[name] for name in (*_NEEDED, *test)}
-            if not test:
-                arrays |= {"x_test": arrays["x_val"][:0], "y_test": arrays["y_val"][:0]}
+            return dict.fromkeys(_TEST) | {name: archive[name] for name in (*_NEEDED, *test)}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a readable .npz without pickled objects: {error}") from error
-    for name, array in arrays.items():
-        if array.ndim == 0 or array.dtype.kind not in "fiub":
-            raise InputError(f"{path}: {name}: given {array.dtype} {array.shape}; accepted: an array of numbers")
-    return arrays

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from profiles import registry
-from profiles.errors import InputError, TrialError
+from profiles.errors import InputError, TrialError, one_line
 from profiles.records import digest_of
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def canonical(space: SearchSpace, choices: Mapping[str, Any]) -> Choices:
     except InputError:  # of the space within one with a precision
         raise
     except Exception as error:  # the user's code: anything
-        raise InputError(f"the space's canonical failed: {_one_line(error)}") from error
+        raise InputError(f"the space's canonical failed: {one_line(error)}") from error
     check(space, normal)
     return {parameter.name: normal[parameter.name] for parameter in space.parameters}
 
@@ -166,7 +166,7 @@ def build(space: SearchSpace, choices: Mapping[str, Any], input_shape: tuple[int
     try:
         module = space.build(chosen, **arguments)
     except Exception as error:
-        raise TrialError(f"the space's build failed: {_one_line(error)}") from error
+        raise TrialError(f"the space's build failed: {one_line(error)}") from error
     _check_module(module)
     return module
 
@@ -197,7 +197,3 @@ def _check_parameter(space: str, parameter: object) -> None:
             raise InputError.of(f"space {space}", parameter.name, (low, high), "whole numbers, since integer is set")
     else:
         raise InputError.of(f"space {space}", "parameters", parameter, "Choice and Range of nas.spaces")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
