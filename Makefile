@@ -27,7 +27,7 @@ test: $(INSTALLED) ## tests that any machine can run: no root; some 20 minutes o
 	@$(PY) -m pytest -n 4 --dist worksteal
 
 test-systems: $(INSTALLED) ## tests against real installs and servers; they may need root and Debian packages
-	@$(PY) -m pytest -m "systems and not soak" -v --timeout 600
+	@$(PY) -m pytest -m "systems and not soak" -v --timeout 600 -n 2 --dist loadfile
 
 soak: $(INSTALLED) ## the long forms of the tests
 	@$(PY) -m pytest -m soak -v --timeout 0

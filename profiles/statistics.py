@@ -25,32 +25,44 @@ _MAX_PERCENTILE_CONFIDENCE = 0.99  # above it, fewer than ten of the draws would
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A value with its standard error; ``draws`` (resamples,) are the bootstrap's, centred on the value.
+    """A value with two standard errors of it: by the spread ``between`` processes, which holds the noise within them
+    too, and by the noise ``within`` them alone, the floor where few processes agree by chance.
 
+    ``draws`` (resamples,): the bootstrap's deviations from the value, scaled to a standard deviation of 1.
     ``processes``: how many the value comes from.
     """
 
     value: float
-    sem: float
+    between: float
+    within: float
     draws: Array
     processes: int
 
+    @property
+    def sem(self) -> float:
+        return max(self.between, self.within)
+
     def interval(self, confidence: float) -> tuple[float, float]:
-        """The central interval of the draws, widened for few processes as Student's t is wider than the normal.
+        """The central interval of the draws, as wide as the wider one of two: Student's t for the few processes that
+        ``between`` stands on, and the normal for the many groups that ``within`` stands on.
 
         Percentiles of the draws alone are too narrow where they stand on three or five processes (Hesterberg 2015,
         "What teachers should know about the bootstrap": the expanded percentile interval). Beyond 99 % the draws are
-        too few for percentiles: there the interval is that of t around the value, with the standard error.
+        too few for percentiles: there it takes the shape that they have at 99 %, and is nowhere narrower than a
+        symmetric one.
         """
         from scipy.stats import norm, t
 
         tail = (1 - confidence) / 2
-        wide = float(t.ppf(1 - tail, self.processes - 1))
-        if confidence > _MAX_PERCENTILE_CONFIDENCE:
-            return self.value - wide * self.sem, self.value + wide * self.sem
-        low, high = np.percentile(self.draws, [100 * tail, 100 - 100 * tail])
-        factor = wide / float(norm.ppf(1 - tail))
-        return self.value + factor * float(low - self.value), self.value + factor * float(high - self.value)
+        half = max(
+            float(t.ppf(1 - tail, self.processes - 1)) * self.between,
+            float(norm.ppf(1 - tail)) * self.within,
+        )
+        known = max(tail, (1 - _MAX_PERCENTILE_CONFIDENCE) / 2)
+        low, high = np.percentile(self.draws, [100 * known, 100 - 100 * known]) / norm.ppf(1 - known)
+        if known > tail:
+            low, high = min(low, -1.0), max(high, 1.0)
+        return self.value + half * float(low), self.value + half * float(high)
 
 
 def group_log_ratios(blocks: Iterable[Block], over: Arm, under: Arm) -> list[Array]:
@@ -106,9 +118,7 @@ def two_level_bootstrap(per_process: Sequence[Array], *, resamples: int = RESAMP
 
     ``per_process``: one array (groups,) per process, at least two processes. Each resample draws processes with
     replacement, then groups within each. That counts the noise within processes twice, since the spread between their
-    medians holds it already, and n of n processes understate their own spread. So the draws are scaled, around the
-    value, to the larger of two standard errors: that of the n medians, and what noise within processes alone gives
-    (the floor where few processes agree by chance).
+    medians holds it already, and n of n processes understate their own spread. So of the draws only the shape is kept.
 
     Raises ValueError below two processes: one process cannot say how the next one will differ.
     """
@@ -128,10 +138,14 @@ def two_level_bootstrap(per_process: Sequence[Array], *, resamples: int = RESAMP
         medians[places] = np.median(groups[draws], axis=1)
         within += float(medians[places].var())
     centred = medians.mean(axis=1) - value
-    sem = max(float(of_process.std(ddof=1)) / math.sqrt(count), math.sqrt(within) / count)
     spread = float(centred.std())
-    draws = value + centred * (sem / spread if spread > 0 else 1.0)
-    return Estimate(value=value, sem=sem, draws=draws, processes=count)
+    return Estimate(
+        value=value,
+        between=float(of_process.std(ddof=1)) / math.sqrt(count),
+        within=math.sqrt(within) / count,
+        draws=centred / spread if spread > 0 else np.zeros(resamples),
+        processes=count,
+    )
 
 
 def percentiles(latencies_ns: npt.ArrayLike, wanted: Sequence[float] = (10, 50, 90, 99)) -> dict[float, float | None]:

@@ -69,6 +69,28 @@ def test_the_spread_between_processes_counts_however_quiet_each_is() -> None:
     assert estimate.sem > 0.02
 
 
+def test_processes_that_agree_by_chance_leave_the_noise_within_them() -> None:
+    """A hundred groups say how noisy they are: that part of the interval is the normal's, not that of three processes."""
+    groups = np.random.default_rng(0).normal(0, 0.02, 101)
+    estimate = two_level_bootstrap(3 * [groups])
+    assert estimate.between == 0
+    assert estimate.sem == estimate.within == pytest.approx(1.2533 * 0.02 / math.sqrt(3 * 101), rel=0.3)
+    low, high = estimate.interval(0.95)
+    assert (high - low) / 2 == pytest.approx(1.96 * estimate.within, rel=0.2)
+    low, high = estimate.interval(0.9975)
+    assert high - estimate.value >= 3.02 * estimate.within <= estimate.value - low
+    assert (high - low) / 2 == pytest.approx(3.023 * estimate.within, rel=0.2)
+
+
+def test_processes_that_differ_widen_the_interval_as_few_do() -> None:
+    """Three steady processes, 4 % apart: Student's t for two degrees of freedom."""
+    estimate = two_level_bootstrap([np.full(9, level) for level in (-0.04, 0.0, 0.04)])
+    assert estimate.between == pytest.approx(0.04 / math.sqrt(3))
+    assert estimate.within == pytest.approx(0, abs=1e-12)
+    low, high = estimate.interval(0.9975)
+    assert high == -low == pytest.approx(19.96 * estimate.between, rel=0.001)
+
+
 def test_one_process_has_no_standard_error() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         two_level_bootstrap([np.zeros(100)])

@@ -4,10 +4,7 @@
 # Needs root and apt; installs Debian's qemu-user-static where it is missing.
 set -euo pipefail
 root=$1
-export DEBIAN_FRONTEND=noninteractive
-if [ ! -e /usr/lib/binfmt.d/qemu-aarch64.conf ]; then
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends qemu-user-static >/dev/null
-fi
+"$(dirname "${BASH_SOURCE[0]}")/packages.sh" /usr/lib/binfmt.d/qemu-aarch64.conf -- qemu-user-static
 apt=$(mktemp -d)
 trap 'rm -rf "$apt"' EXIT
 mkdir -p "$root"/{proc,dev,tmp,root,etc} "$apt"/state/lists/partial "$apt"/cache/archives/partial

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import debian
+
 from devices.transports.ssh import Device
 
 HERE = Path(__file__).parent
@@ -28,13 +30,11 @@ NET = f"10.{os.getpid() % 200 + 40}.{os.getpid() // 200 % 250}"  # two labs at o
 
 def lacking() -> str:
     """Why there can be no boards here; empty: there can. Installs sshd where that is all that is missing."""
-    if os.geteuid() == 0 and shutil.which("apt-get") and not shutil.which("/usr/sbin/sshd"):
-        subprocess.run([str(HERE / "openssh.sh")], capture_output=True, check=False)
-    missing = [
-        name for name in ("/usr/sbin/sshd", "ssh", "ssh-keygen", "ip", "unshare", "taskset") if not shutil.which(name)
-    ]
-    if missing:
-        return f"this machine lacks {', '.join(missing)} (Debian: openssh-server, openssh-client, iproute2, util-linux)"
+    if reason := debian.lacking(
+        ("/usr/sbin/sshd", "ssh", "ssh-keygen", "ip", "unshare", "taskset"),
+        ("openssh-server", "openssh-client", "iproute2", "util-linux"),
+    ):
+        return reason
     if os.geteuid() != 0:
         return "network namespaces need root"
     tried = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False)

@@ -1,12 +1,14 @@
-"""What several files share: boards that ssh reaches, and a PostgreSQL server."""
+"""What several files share: boards that ssh reaches, a browser, and a PostgreSQL server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import debian
 import pytest
 from boards import Board, boards, lacking
+from browser import Browser
 
 from benchmarks.figures import _server
 
@@ -23,6 +25,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Board]]:
         pytest.skip(reason)
     with boards(4, tmp_path_factory.mktemp("lab")) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if reason := debian.lacking(("chromium",), ("chromium", "fonts-dejavu-core")):
+        pytest.skip(reason)
+    with Browser() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -10,17 +10,6 @@
 set -euo pipefail
 action=${1:?start, kill or stop} dir=$(realpath -m "${2:?a folder}")
 
-packages() {
-    compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null && return
-    export DEBIAN_FRONTEND=noninteractive
-    # Nothing of it is to run by itself: Debian's packages start what they install.
-    local policy=/usr/sbin/policy-rc.d made=
-    [[ -e $policy ]] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && made=1; }
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends postgresql >/dev/null
-    [[ -z $made ]] || rm $policy
-}
-
 program() { # name, arguments...
     local found=(/usr/lib/postgresql/*/bin/"$1")
     shift
@@ -30,7 +19,7 @@ program() { # name, arguments...
 case $action in
 start)
     port=${3:?a port}
-    packages
+    ((EUID != 0)) || "$(dirname "${BASH_SOURCE[0]}")/packages.sh" '/usr/lib/postgresql/*/bin/initdb' -- postgresql
     mkdir -p "$dir"
     if [[ ! -e $dir/data ]]; then
         head -c 9 /dev/urandom | base64 >"$dir/password"

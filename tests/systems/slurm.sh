@@ -9,18 +9,6 @@ set -euo pipefail
 action=${1:?start or stop} dir=$(realpath -m "${2:?a folder}")
 export SLURM_CONF="$dir/slurm.conf"
 
-packages() {
-    command -v slurmctld >/dev/null && command -v slurmdbd >/dev/null && command -v mariadbd >/dev/null && return
-    export DEBIAN_FRONTEND=noninteractive
-    # Nothing of it is to run by itself: Debian's packages start what they install.
-    printf '#!/bin/sh\nexit 101\n' > "$dir/policy" && chmod +x "$dir/policy"
-    local policy=/usr/sbin/policy-rc.d made=
-    [[ -e $policy ]] || { cp "$dir/policy" $policy; made=1; }
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends slurm-wlm slurmdbd mariadb-server munge
-    [[ -z $made ]] || rm $policy
-}
-
 until_it_answers() { # seconds, name of the log, command...
     local end=$((SECONDS + $1)) log=$2
     shift 2
@@ -93,7 +81,8 @@ END
 case $action in
 start)
     mkdir -p "$dir"/{db,ctld,d,munge}
-    packages
+    "$(dirname "${BASH_SOURCE[0]}")/packages.sh" slurmctld slurmdbd mariadbd munged \
+        -- slurm-wlm slurmdbd mariadb-server munge
     configure
     head -c 1024 /dev/urandom > "$dir/munge/key" && chmod 600 "$dir/munge/key"
     munged --force --socket="$dir/munge.socket" --key-file="$dir/munge/key" --pid-file="$dir/munge/pid" \

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import debian
 import numpy as np
 import onnxruntime
 import pytest
@@ -88,10 +88,8 @@ class Phone:
 
 @pytest.fixture(scope="module")
 def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
-    if not (shutil.which("adb") and shutil.which("cc")) and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run([str(HERE / "adb.sh")], capture_output=True, check=False)
-    if missing := [name for name in ("adb", "cc") if not shutil.which(name)]:
-        pytest.skip(f"this machine lacks {', '.join(missing)} (Debian: adb, gcc)")
+    if reason := debian.lacking(("adb", "cc"), ("adb", "gcc", "libc6-dev")):
+        pytest.skip(reason)
     library = next(Path(str(onnxruntime.__file__)).parent.glob("capi/libonnxruntime.so.*"), None)
     if library is None:
         pytest.skip("this onnxruntime has no library of its own")

@@ -8,10 +8,9 @@ The picture of the README is taken here as well. After `make search`, for the pa
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,16 +30,6 @@ from profiles.records import Target
 pytestmark = [pytest.mark.systems, pytest.mark.timeout(600)]
 
 TAB, ENTER = ("Tab", 9), ("Enter", 13, "\r")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if shutil.which("chromium") is None:
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            pytest.skip("this machine lacks chromium, and root on Debian to install it (tests/systems/chromium.sh)")
-        subprocess.run(["bash", str(Path(__file__).with_name("chromium.sh"))], check=True)
-    with Browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

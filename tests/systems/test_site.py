@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,16 +24,6 @@ def site(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if shutil.which("chromium") is None:
-        subprocess.run([str(Path(__file__).with_name("chromium.sh"))], capture_output=True, check=False)
-    if shutil.which("chromium") is None:
-        pytest.skip("this machine lacks chromium (Debian: chromium)")
-    with Browser() as browser:
-        yield browser
 
 
 def test_the_site_asks_nobody_for_anything(site: Path, browser: Browser) -> None:
