@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +12,9 @@ import pytest
 
 # Before anything imports numpy or torch, and for every process that a test starts: the tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Measurements of one worker do not wait for those of another one: no test stands on a quiet machine.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ.setdefault("HWNAS_LOCK", str(Path(tempfile.gettempdir()) / f"hwnas-tests-{worker}.lock"))
 
 # Machines are slow at times; what a test shows must not depend on it.
 hypothesis.settings.register_profile("hwnas", deadline=None, print_blob=True)

@@ -1,4 +1,4 @@
-"""How long a search thinks: seconds from one result to the next proposal.
+"""How long a search thinks: processor time from one result to the next proposal.
 
 A step is `tell` of one result and `ask` for the next candidate, one thread. The first step after what was told at once
 is not counted: it imports, reads the networks' features and fits from nothing.
@@ -19,7 +19,7 @@ from benchmarks.exact import cells, problem
 from nas.generate import AskTell
 from nas.spaces import Choice, find_space
 
-STEPS = 11
+STEPS = 7
 SIDE_BY_SIDE = "c10-2080ti"
 _LARGE = "mbconv"  # 2.55e11 combinations
 
@@ -49,8 +49,9 @@ def take() -> list[str]:
     return [
         "# How long a search thinks",
         "",
-        "`python -m benchmarks.bench steps`: seconds from one result to the next proposal, one thread, the median of",
-        f"{STEPS} and the longest. The first two rows took turns, step by step; the first step of each is not counted.",
+        "`python -m benchmarks.bench steps`: processor time from one result to the next proposal, one thread;",
+        f"the median of {STEPS}, and the longest. The first two rows took turns, step by step; the first step of each",
+        "is not counted.",
         "",
         "| what | known | generator | s a step | longest |",
         "|---|---|---|---|---|",
@@ -69,10 +70,10 @@ def step_s(searches: list[tuple[Case, str]]) -> list[list[float]]:
     found: list[list[float]] = [[] for _ in searches]
     for _ in range(STEPS):
         for number, ((case, _), search) in enumerate(zip(searches, begun, strict=True)):
-            start = time.perf_counter()
+            start = time.process_time()
             search.tell(results[number])
             asked = search.ask(1)
-            found[number].append(time.perf_counter() - start)
+            found[number].append(time.process_time() - start)
             results[number] = _results(case.values, asked)
     return found
 

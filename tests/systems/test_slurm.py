@@ -137,12 +137,12 @@ def test_the_digits_study_runs_on_slurm_and_survives_its_controller(
     run = tmp_path / "runs" / "digits"
     environment = os.environ | {"PYTHONPATH": str(root)}
     first = subprocess.Popen(command, cwd=tmp_path, env=environment)
-    wait_for(lambda: any(run.glob("trials/*/job/job.json")) or first.poll() is not None, 120)
+    wait_for(lambda: any(run.glob("trials/*/job/job.json")) or first.poll() is not None, 300)
     assert first.poll() is None
     first.kill()
     first.wait()
     handles = {path: path.read_text() for path in run.glob("trials/*/job/handle")}
-    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
     assert again.returncode == 0, again.stderr
     assert "no report" not in again.stderr and (run / "report.html").is_file() and not (run / "study.db").exists()
     monkeypatch.setenv("PGPASSWORD", postgres.password)
