@@ -70,7 +70,7 @@ def test_the_spread_between_processes_counts_however_quiet_each_is() -> None:
 
 
 def test_processes_that_agree_by_chance_leave_the_noise_within_them() -> None:
-    """A hundred groups say how noisy they are: that part of the interval is the normal's, not that of three processes."""
+    """A hundred groups say how noisy they are: that part of the interval is the normal's, not three processes'."""
     groups = np.random.default_rng(0).normal(0, 0.02, 101)
     estimate = two_level_bootstrap(3 * [groups])
     assert estimate.between == 0
