@@ -23,6 +23,7 @@ from torchx.runner import Runner
 from torchx.schedulers import get_scheduler_factories, slurm_scheduler
 from torchx.specs import AppDryRunInfo, AppState, is_terminal, runopts
 
+from devices.slurm import complete
 from nas import local_jobs, slurm
 from nas.training import component
 from nas.training.job import DEFAULT
@@ -116,10 +117,7 @@ class Launcher:
             options = {key: str(out_dir / "torchx")} | options
         asked = self._runner.dryrun(app, self.scheduler, options)
         if self.scheduler == "slurm":
-            # Slurm would run a preempted job again beside the one that hwnas starts in its place.
-            for replica in asked.request.replicas.values():
-                replica.sbatch_opts.pop("requeue", None)
-                replica.sbatch_opts["no-requeue"] = None
+            complete(asked.request)
         return asked
 
     def submit(self, candidate: Path, out_dir: Path, script: str | Path | None = None, gpu: str | None = None) -> str:

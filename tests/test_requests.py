@@ -160,6 +160,7 @@ def test_slurm(tmp_path: Path) -> None:
     (replica,) = found.replicas.values()
     asked = {"cpus-per-task": "2", "gpus-per-task": "1", "mem": "8000", "partition": "main", "time": "5"}
     assert asked.items() <= replica.sbatch_opts.items()
+    assert replica.srun_opts["cpus-per-task"] == "2"  # which srun does not take from the batch job
     assert found.job_dir == str(TRIAL / "job" / "torchx")
     # After a preemption hwnas itself starts another job; Slurm would start this one again beside it.
     assert "--no-requeue" in found.materialize() and "--requeue" not in found.materialize()

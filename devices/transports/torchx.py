@@ -34,7 +34,7 @@ from typing import Annotated, Any, ClassVar
 
 import pydantic
 
-from devices import depot, mailbox, protocol
+from devices import depot, mailbox, protocol, slurm
 from devices.transports import last_line, piped
 from profiles.errors import InputError, UnavailableError
 
@@ -164,6 +164,8 @@ class _Job:
         try:
             self._runner = Runner("hwnas", factories)
             request = self._runner.dryrun(AppDef(name="hwnas-agent", roles=[role]), device.scheduler, options)
+            if device.scheduler == "slurm":
+                slurm.complete(request.request)
             self._handle = self._runner.schedule(request)
         except Exception as error:  # a scheduler's: anything
             said = " ".join(str(error).split())[:300]
