@@ -40,6 +40,7 @@ _EXTRAS = {"kubernetes": "kubernetes", "boto3": "aws"}
 _PLACE = {"kubernetes": "namespace", "aws_batch": "queue"}
 # The option that names the folder for what the scheduler itself writes; Slurm would write where hwnas was started.
 _OUTPUT_FOLDER = {LOCAL: "log_dir", "slurm": "job_dir"}
+_NOT_FOUND = 404  # how Kubernetes says that a job was deleted
 _SESSION = "hwnas"
 _SETTLE_S = 5.0  # from a scheduler's word that a job has ended to believing that it left no result
 # Pauses after a cancellation that a cluster did not take, some 20 minutes in all.
@@ -223,7 +224,9 @@ class Launcher:
     def _ask(self, handle: str) -> Word | None:
         try:
             status = self._runner.status(handle)
-        except Exception:
+        except Exception as error:
+            if getattr(error, "status", None) == _NOT_FOUND:
+                return Word(running=False, reason=f"{self.scheduler} no longer knows the job", transient=True)
             return None
         if status is None:
             return Word(running=False, transient=True)
