@@ -31,6 +31,7 @@ class _Running:
     out_dir: Path
     gpu: str | None
     since: float  # monotonic s, moved on by the time it stood still
+    begun: bool = True  # False while it waits in a cluster's queue
 
 
 class Jobs:
@@ -82,10 +83,8 @@ class Jobs:
         if handle is None:
             shutil.rmtree(out_dir, ignore_errors=True)
             handle = self._launcher.submit(candidate, out_dir, self._script, gpu)
-            ran_s = 0.0
-        else:
-            ran_s = 0.0 if self.local else _age_s(out_dir)  # a local job that is adopted has ended
-        self._running[key] = _Running(handle=handle, out_dir=out_dir, gpu=gpu, since=time.monotonic() - ran_s)
+        begun = self._launcher.begun(out_dir)
+        self._running[key] = _Running(handle=handle, out_dir=out_dir, gpu=gpu, since=self._since(out_dir), begun=begun)
         self._account.begin("training", key)
 
     def ended(self) -> list[tuple[Key, Outcome]]:
@@ -95,8 +94,9 @@ class Jobs:
             if self._launcher.state(job.handle, job.out_dir) == "ended":
                 word = None if self._launcher.local else self._launcher.word(job.handle)
                 done.append((key, read_outcome(job.out_dir, word)))
-            elif not self._launcher.begun(job.out_dir):
-                job.since = time.monotonic()  # the queue's time is not the job's
+            elif not job.begun:  # the queue's time is not the job's, however long ago the last look was
+                job.begun = self._launcher.begun(job.out_dir)
+                job.since = self._since(job.out_dir)
                 continue
             elif time.monotonic() - job.since > self._timeout_s:
                 self._ending.append(self._cancel(job))
@@ -157,6 +157,10 @@ class Jobs:
         for key in self.running:
             self._account.end("training", key)
         self._running.clear()
+
+    def _since(self, out_dir: Path) -> float:
+        """When the training began (monotonic s): now where it waits in a queue; a local job that is adopted ended."""
+        return time.monotonic() - (0.0 if self.local else _age_s(out_dir))
 
     def _cancel(self, job: _Running) -> threading.Thread:
         """In a thread, since cancelling a job that ignores SIGTERM takes as long as its grace."""

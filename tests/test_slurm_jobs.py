@@ -166,3 +166,20 @@ def test_the_timeout_of_an_adopted_job_counts_from_its_own_start(
     ended = [outcome.reason for _, outcome in jobs.ended()]
     assert ended == (["no result within 60 s (train.timeout_s)"] if ends else [])
     assert {path.name for path in out.iterdir()} <= {"handle", "job.json"}
+
+
+def test_a_job_that_began_while_nobody_looked_is_as_old_as_it_says(cluster: Cluster, tmp_path: Path) -> None:
+    """The controller measured, or waited for its database; the job was in the queue for most of that."""
+    (tmp_path / "candidate.json").write_text("{}")
+    jobs = Jobs(Launcher("slurm"), parallel=1, timeout_s=0.5, script=None, account=Account())
+    out = tmp_path / "job"
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", out)
+    assert jobs.ended() == []
+    time.sleep(0.6)
+    files.write_json(out / "job.json", {})
+    assert jobs.ended() == []
+    os.utime(out / "job.json", (time.time() - 60,) * 2)
+    jobs = jobs_of(Launcher("slurm"))
+    jobs.start(Key(trial=1), tmp_path / "candidate.json", tmp_path / "1" / "job")
+    (out / "job.json").rename(tmp_path / "1" / "job" / "job.json")
+    assert jobs.ended() == [] and round(jobs.longest_s, -1) == 60
