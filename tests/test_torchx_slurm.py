@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import wait_for
 from test_slurm_jobs import Cluster
 from test_torchx import NULL, SHORT
 
@@ -34,7 +35,7 @@ def node(commands: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def latency(session: Session) -> dict[str, Any]:
     arms = [{"name": "calibration", "model": None}]
-    return session.request("latency", target=dataclasses.asdict(NULL), arms=arms, **SHORT)
+    return session.request("latency", target=dataclasses.asdict(NULL), arms=arms, deadline_s=15.0, **SHORT)
 
 
 def test_its_job_gets_its_cores_and_runs_once(node: Device) -> None:
@@ -43,3 +44,13 @@ def test_its_job_gets_its_cores_and_runs_once(node: Device) -> None:
         script = next(node.folder.glob("sessions/*/torchx/torchx-sbatch.sh")).read_text()
     (line,) = [line for line in script.splitlines() if line.startswith("srun ")]
     assert "--cpus-per-task=3" in line and "--no-requeue" in script and "--requeue" not in script
+
+
+def test_a_scheduler_that_hangs_keeps_no_answer_back(commands: Cluster, node: Device) -> None:
+    """sacct hangs for longer than a request may take."""
+    commands.does("sacct", "exec sleep 60")
+    with connect(node, "node") as session:
+        wait_for(lambda: commands.calls("sacct"))
+        for _ in range(3):
+            assert latency(session)["done"]
+        assert len(commands.calls("sacct")) == 1
