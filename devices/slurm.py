@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
+
+_ANSWER_S = 30.0
 
 
 def complete(request: Any) -> None:
@@ -14,3 +17,16 @@ def complete(request: Any) -> None:
         # srun does not take that over from the batch job since Slurm 22.05: it would give the process one core.
         if cores := replica.sbatch_opts.get("cpus-per-task"):
             replica.srun_opts["cpus-per-task"] = cores
+
+
+def id_of(handle: str) -> str:
+    """As Slurm calls the job that TorchX calls ``handle``."""
+    return handle.rpartition("/")[2]
+
+
+def cancel(handle: str) -> None:
+    """TorchX would ask ``sacct`` first, and cancel nothing where the cluster keeps no accounts.
+
+    Raises OSError or subprocess.SubprocessError.
+    """
+    subprocess.run(["scancel", id_of(handle)], capture_output=True, timeout=_ANSWER_S, check=True)

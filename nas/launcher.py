@@ -23,7 +23,7 @@ from torchx.runner import Runner
 from torchx.schedulers import get_scheduler_factories, slurm_scheduler
 from torchx.specs import AppDryRunInfo, AppState, is_terminal, runopts
 
-from devices.slurm import complete
+from devices.slurm import cancel, complete, id_of
 from nas import local_jobs, slurm
 from nas.training import component
 from nas.training.job import DEFAULT
@@ -138,7 +138,7 @@ class Launcher:
             if self.local:
                 self._alive.append(handle)
             elif self.scheduler == "slurm":
-                self._slurm.watch(_id_of(handle))
+                self._slurm.watch(id_of(handle))
             files.write_text(out_dir / "handle", handle)
         except Exception as error:
             said = " ".join(str(error).split())
@@ -178,7 +178,7 @@ class Launcher:
     def word(self, handle: str) -> Word | None:
         """What the scheduler says, at most ``slurm.ASK_S`` ago on a cluster; ``None`` where it does not answer."""
         if self.scheduler == "slurm":
-            return self._slurm.word(_id_of(handle))
+            return self._slurm.word(id_of(handle))
         when, word = self._asked.get(handle, (-math.inf, None))
         if self.local or time.monotonic() - when > slurm.ASK_S:
             word = self._ask(handle)
@@ -208,7 +208,7 @@ class Launcher:
         """Whether that was possible."""
         try:
             if self.scheduler == "slurm":
-                slurm.cancel(_id_of(handle))
+                cancel(handle)
             else:
                 self._runner.cancel(handle)
         except Exception as error:
@@ -252,11 +252,6 @@ class Launcher:
 
     def resume(self, out_dir: Path) -> bool:
         return self.local and local_jobs.signal_training(out_dir, signal.SIGCONT)
-
-
-def _id_of(handle: str) -> str:
-    """As the scheduler calls the job."""
-    return handle.rpartition("/")[2]
 
 
 def _checked(options: Mapping[str, Any], accepted: runopts) -> dict[str, Any]:

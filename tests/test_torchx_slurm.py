@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import wait_for
+from processes import reason_of, wait_for
 from test_slurm_jobs import Cluster
 from test_torchx import NULL, SHORT
 
@@ -54,3 +54,11 @@ def test_a_scheduler_that_hangs_keeps_no_answer_back(commands: Cluster, node: De
         for _ in range(3):
             assert latency(session)["done"]
         assert len(commands.calls("sacct")) == 1
+
+
+def test_without_accounts_its_job_is_cancelled_all_the_same(commands: Cluster, node: Device) -> None:
+    commands.does("sacct", "exit 1")
+    commands.does("sbatch", "echo 7")  # and it waits in the queue
+    device = node.model_copy(update={"start_s": 1.0})
+    assert "the job slurm://hwnas/7 did not start within 1 s" in reason_of(lambda: connect(device, "node"))
+    assert wait_for(lambda: commands.calls("scancel")) == ["scancel 7"]

@@ -223,7 +223,10 @@ class _Job:
             time.sleep(0.02)
         try:
             if not end_file.exists() and self._handle:
-                self._runner.cancel(self._handle)
+                if self._device.scheduler == "slurm":
+                    slurm.cancel(self._handle)
+                else:
+                    self._runner.cancel(self._handle)
             self._runner.close()
         except Exception as error:
             print(f"the job {self._handle} could not be cancelled: {error}", file=sys.stderr)
