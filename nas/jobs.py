@@ -16,6 +16,8 @@ from nas.gpu_share import least_used
 from nas.launcher import Launcher
 from nas.training.outcome import Outcome, read_outcome, read_result
 
+_CANCEL_S = 30.0  # in which a cluster is asked again when the search ends
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
@@ -122,11 +124,14 @@ class Jobs:
             self._account.end("training", key)
 
     def stop_leftover(self, out_dir: Path) -> None:
-        """End a job of an earlier controller that was to be stopped, if it still runs."""
+        """End a job of another controller that was to be stopped, if it still runs or nobody knows."""
         if read_result(out_dir) is not None:
             return  # its supervisor writes that last; no cluster need be asked about every job that was ever stopped
         handle = self._launcher.adopt(out_dir)
-        if handle is not None and self._launcher.state(handle, out_dir) == "running":
+        if handle is None:
+            return
+        word = self._launcher.word(handle)
+        if word is None or word.running:
             job = _Running(handle=handle, out_dir=out_dir, gpu=None, since=time.monotonic())
             self._ending.append(self._cancel(job))
 
@@ -148,12 +153,18 @@ class Jobs:
                 self._account.jobs_stopped_s += time.monotonic() - begun
 
     def cancel_all(self) -> None:
-        """Local jobs end within seconds. Jobs on a cluster go on, and are adopted on resume."""
-        if not self._launcher.local:
+        """Local jobs end within seconds. Jobs on a cluster go on, and are adopted on resume.
+
+        Cancellations that a cluster has not taken yet are waited for, 30 s at most: they end with this process.
+        """
+        if self.local:
+            self._ending += [self._cancel(job) for job in self._running.values()]
+        end = time.monotonic() + _CANCEL_S
+        for thread in self._ending:
+            thread.join(None if self.local else max(0.0, end - time.monotonic()))  # local ones have their own limit
+        self._ending = [thread for thread in self._ending if thread.is_alive()]
+        if not self.local:
             return
-        threads = [*self._ending, *(self._cancel(job) for job in self._running.values())]
-        for thread in threads:
-            thread.join()
         for key in self.running:
             self._account.end("training", key)
         self._running.clear()

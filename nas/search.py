@@ -34,6 +34,7 @@ from profiles.errors import HwnasError
 
 _TICK_S = 0.1
 _TRAINING_ATTEMPTS = 2
+_STOPPED = ("early_stopped", "failed")  # their jobs may have been cancelled; of a failed one where it timed out
 
 
 class Search:
@@ -66,6 +67,7 @@ class Search:
         self._endings = Endings(plan, candidates, journal, proposals, account)
         self._courses = Courses(plan.folder, plan.objectives, plan.limits) if plan.study.search.early_stopping else None
         self._scouting = Scouting(plan, candidates, journal, jobs, proposals)
+        self._stopped_by_others: list[Trial] = []  # while these live: each cancels what it stopped
         self._stalled: str | None = None
         self._looked_after = -1  # so many ended trials for the last time whether the search stalls
         budget = plan.study.budget
@@ -130,11 +132,17 @@ class Search:
         """What the others did meanwhile, and what one that is gone has left."""
         for trial in self._journal.news():
             self._endings.tell(trial)
+            if trial.state in _STOPPED and trial.owner != self._journal.me:
+                self._stopped_by_others.append(trial)
         self._scouting.hear()
         for key in self._jobs.running:
             if self._journal.trials[key.trial].owner != self._journal.me:
                 self._jobs.drop(key)
         if self._presence is not None:
+            gone = {name for name in {trial.owner for trial in self._stopped_by_others} if self._presence.gone(name)}
+            for trial in [trial for trial in self._stopped_by_others if trial.owner in gone]:
+                self._stopped_by_others.remove(trial)
+                self._stop_leftover(trial)
             for index in [trial.index for trial in self._journal.open]:
                 trial = self._journal.trials[index]  # as it is by now: taking one over may have read on
                 if not trial.ended and trial.owner != self._journal.me and self._presence.gone(trial.owner):
@@ -166,8 +174,12 @@ class Search:
                 elif trial.state == "training":
                     self._start(trial, trial.attempt)
         for trial in self._trials:
-            if trial.state == "early_stopped":  # journalled, and then perhaps killed before the job was cancelled
-                self._jobs.stop_leftover(self._plan.folder.trial(trial.index).retry(trial.attempt))
+            if trial.state in _STOPPED:
+                self._stop_leftover(trial)
+
+    def _stop_leftover(self, trial: Trial) -> None:
+        """Who stopped it journalled that, and was then perhaps killed before the job was cancelled."""
+        self._jobs.stop_leftover(self._plan.folder.trial(trial.index).retry(trial.attempt))
 
     def _propose(self) -> None:
         proposal = self._proposals.poll()

@@ -367,3 +367,28 @@ def test_whether_a_search_stalls_is_asked_after_an_end_and_not_at_each_tick(monk
             for _ in range(3):
                 search._stop_early()
     assert asked == [1, 1]  # at first, and after the end
+
+
+@pytest.mark.parametrize("end", [("early_stopped", {"hoped": {}}), ("failed", {"step": "training"})])
+@pytest.mark.parametrize("joins", [False, True])
+def test_what_a_dead_controller_stopped_and_did_not_cancel_is_cancelled(
+    end: tuple[str, dict[str, Any]], joins: bool
+) -> None:
+    """By one that lives on, and by one that begins later."""
+    world = World(["fine"], cluster=True)
+    with a_folder() as (folder, store):
+        dead = Journal(store, "s", me="dead")
+        dead.append("proposed", 0, choices={"hidden_size_1": 16}, digest="d", source="x")
+        dead.append("training", 0, attempt=0)
+        searches = [] if joins else [a_search(world, folder, store, 1, "me", lambda name: name == "dead")]
+        world.running[folder.trial(0).job] = 99
+        dead.append(end[0], 0, reason="no result within 1 s", **end[1])
+        if joins:
+            search = a_search(world, folder, store, 1, "me", lambda name: name == "dead")
+            search._adopt()
+        else:
+            (search,) = searches
+            search._journal._read_on()
+            search._hear()
+        search._jobs.cancel_all()
+        assert not world.running

@@ -183,3 +183,17 @@ def test_a_job_that_began_while_nobody_looked_is_as_old_as_it_says(cluster: Clus
     jobs.start(Key(trial=1), tmp_path / "candidate.json", tmp_path / "1" / "job")
     (out / "job.json").rename(tmp_path / "1" / "job" / "job.json")
     assert jobs.ended() == [] and round(jobs.longest_s, -1) == 60
+
+
+def test_a_cancellation_that_failed_is_tried_again_before_the_search_ends(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who tries is a thread, which ends with the process."""
+    monkeypatch.setattr("nas.launcher._CANCEL_AGAIN_S", (0.5,))
+    (tmp_path / "candidate.json").write_text("{}")
+    cluster.fails_until("scancel", 1)
+    jobs = jobs_of(Launcher("slurm"))
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
+    jobs.stop(Key(trial=0))
+    jobs.cancel_all()
+    assert len(cluster.calls("scancel")) == 2
