@@ -112,8 +112,8 @@ def run_study(
             reason, last = _search(study, folder, candidates, launcher, journal, presence, account, gpus)
             results = _finish(study, folder, journal, reason) if last else results_of(study, folder, journal.events)
         except KeyboardInterrupt:
-            if journal.last("started") is not None:
-                _finish(study, folder, journal, None)
+            kept.give_up()
+            _interrupt(study, folder, journal)
             ended = sum(trial.ended for trial in journal.trials.values())
             raise Interrupted(
                 f"interrupted with {ended} trials done; go on with the same command and --resume"
@@ -239,13 +239,22 @@ def _my_turn(journal: Journal, presence: Presence) -> bool:
         journal.news()
 
 
-def _finish(study: Study, folder: RunFolder, journal: Journal, reason: str | None) -> Results:
-    """``reason`` is ``None`` where the search was interrupted."""
+def _finish(study: Study, folder: RunFolder, journal: Journal, reason: str) -> Results:
     journal.notify("writing")
     results = results_of(study, folder, journal.events)
     write_results(results)  # before other controllers hear of it, and read them
-    journal.append("interrupted" if reason is None else "finished", None, reason=reason)
+    journal.append("finished", None, reason=reason)
     return results
+
+
+def _interrupt(study: Study, folder: RunFolder, journal: Journal) -> None:
+    """Write what was found, from memory: the store may be what was waited for."""
+    if (started := journal.last("started")) is None:
+        return
+    journal.notify("writing")
+    write_results(results_of(study, folder, [started], journal.trials))
+    with suppress(UnavailableError):
+        journal.append("interrupted", None, reason=None)
 
 
 def _nothing(results: Results, reason: str) -> Exception:

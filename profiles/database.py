@@ -49,7 +49,7 @@ class Database:
         address: sa.URL | str = sa.URL.create("sqlite", database=str(url)) if isinstance(url, Path) else url
         self.name = str(url) if isinstance(url, Path) else shown(url)
         self._say = say or logging.getLogger(__name__).warning
-        self._given_up = False  # once it was waited for in vain: what follows is to end soon
+        self._given_up = False
         try:
             self._engine = sa.create_engine(address, connect_args=_limits(address))
         except (sa.exc.ArgumentError, ValueError):
@@ -79,6 +79,10 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
+    def give_up(self) -> None:
+        """A server that is away is not waited for until it answers again: what follows is to end soon."""
+        self._given_up = True
+
     def run(self, work: Callable[[sa.Connection], _T], patience_s: float = PATIENCE_S) -> _T:
         """What ``work`` returns, called in a transaction, and again in a new one where the connection was lost.
 
@@ -98,7 +102,7 @@ class Database:
         try:
             return self._again(work, patience_s)
         except (UnavailableError, KeyboardInterrupt):
-            self._given_up = True
+            self.give_up()
             raise
 
     def add(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], once: str | None = None) -> bool:

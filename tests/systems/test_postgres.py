@@ -136,6 +136,23 @@ def test_two_controllers_one_of_them_killed_and_the_server_too(
     assert any(event.kind == "finished" for event in results.events)
 
 
+def test_ctrl_c_while_the_server_is_away_leaves_what_was_found(postgres: Server, tmp_path: Path) -> None:
+    _null.write_study(tmp_path, time_ms=20)
+    run = tmp_path / "runs" / "null"
+    search = _null.start(tmp_path, ["--trials", "400", "--store", postgres.url], "log")
+    try:
+        wait_for(lambda: len(list(run.glob("trials/*/metrics.json"))) > 5, 120)
+        postgres.kill()
+        wait_for(lambda: "waiting for it" in (tmp_path / "log").read_text(), 60)
+        search.send_signal(signal.SIGINT)
+        code = search.wait(120)
+    finally:
+        search.kill()
+        postgres.start()
+    assert code == 130 and "trials done; go on with the same command and --resume" in (tmp_path / "log").read_text()
+    assert len((run / "trials.csv").read_text().splitlines()) > 5
+
+
 def test_profiles_of_the_command_line_go_there_too(postgres: Server, tmp_path: Path) -> None:
     from benchmarks import exchange, measuring
     from benchmarks import profile as command
