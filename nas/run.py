@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,20 +15,21 @@ from nas.account import Account
 from nas.baseline import check_file
 from nas.begin import begin, spec_of
 from nas.bench import Bench
+from nas.closing import finish, folder_of, interrupt, my_turn
 from nas.confirm import confirm
 from nas.data import load
 from nas.export import INPUT
 from nas.folder import RunFolder, locked
 from nas.gpu_share import for_training
 from nas.jobs import Jobs
-from nas.journal import Journal, Listener
+from nas.journal import Journal, Listener, TakenOver
 from nas.launcher import Launcher
 from nas.plan import Plan
 from nas.precision import calibration_rows
 from nas.presence import Presence, own_name
 from nas.proposals import Proposals
 from nas.proposals import results_of as told
-from nas.results import Results, plan_of, results_of, write_results
+from nas.results import Results, plan_of, results_of
 from nas.scouting import scouts_in
 from nas.search import Search
 from nas.spaces import find_space
@@ -39,8 +39,6 @@ from nas.study_file import require_files, write_study
 from nas.training.table import read_table
 from nas.transfer import keep, transferred
 from profiles.errors import Interrupted, MeasurementError, NothingFits, UnavailableError
-
-_TICK_S = 0.5
 
 
 def run_study(
@@ -109,11 +107,11 @@ def run_study(
             stack.enter_context(bench)
             candidates = Candidates(study, space, data, bench, table)
             gpus = for_training(fleet, targets.values())
-            reason, last = _search(study, folder, candidates, launcher, journal, presence, account, gpus)
-            results = _finish(study, folder, journal, reason) if last else results_of(study, folder, journal.events)
+            reason = _search(study, folder, candidates, launcher, journal, presence, account, gpus)
+            results = results_of(study, folder, journal.events)
         except KeyboardInterrupt:
             kept.give_up()
-            _interrupt(study, folder, journal)
+            interrupt(study, folder, journal)
             ended = sum(trial.ended for trial in journal.trials.values())
             raise Interrupted(
                 f"interrupted with {ended} trials done; go on with the same command and --resume"
@@ -169,8 +167,8 @@ def _search(
     presence: Presence | None,
     account: Account,
     gpus: list[str] | None,
-) -> tuple[str, bool]:
-    """Why it ended, and whether it is this controller that ends it."""
+) -> str:
+    """Why it ended: searched, confirmed, and the results written, by this controller or another one."""
     with account.span("measuring"):
         begin(study, folder, candidates.bench, journal)
     objectives, limits = plan_of(study, journal.last("started"))
@@ -206,55 +204,26 @@ def _search(
         )
         reason = search.run()
         proposals.close()
-        if presence is not None and not _my_turn(journal, presence):
-            return reason, False
-        found = results_of(study, folder, journal.events)
-        # With the incumbent, so that what it is compared with was measured side by side with it.
-        incumbent = found.baseline.index if found.baseline is not None else None
-        members = [trial for trial in found.trials if trial.index in (*found.front, incumbent)]
-        confirm(members, folder=folder, candidates=candidates, journal=journal, jobs=jobs, account=account)
+        while presence is None or my_turn(journal, presence):
+            found = results_of(study, folder, journal.events)
+            # With the incumbent, so that what it is compared with was measured side by side with it.
+            incumbent = found.baseline.index if found.baseline is not None else None
+            with suppress(TakenOver):  # by another controller, for which this one was gone
+                confirm(
+                    [trial for trial in found.trials if trial.index in (*found.front, incumbent)],
+                    folder=folder,
+                    candidates=candidates,
+                    journal=journal,
+                    jobs=jobs,
+                    account=account,
+                    closing=folder_of(journal) if jobs.local else 0,
+                )
+                finish(study, folder, journal, reason)
+                break
     finally:
         proposals.close()
         jobs.cancel_all()
-    return reason, True
-
-
-def _my_turn(journal: Journal, presence: Presence) -> bool:
-    """Of several controllers one confirms the front, another one if it is gone. False: the front was confirmed, and
-    since then no trial has gone on.
-    """
-    begun = max(event.seq for kind in ("started", "resumed") if (event := journal.last(kind)) is not None)
-    while True:
-        closing, finished = journal.last("closing"), journal.last("finished")
-        place, by = (closing.seq, closing.data["by"]) if closing is not None else (0, None)
-        ended = finished is not None and finished.seq > place and finished.data.get("by") == by
-        if ended and place > max(begun, journal.worked):
-            return False
-        if ended or presence.gone(by):
-            if journal.append_now("closing"):
-                return True
-            continue
-        journal.notify("tick")
-        time.sleep(_TICK_S)
-        journal.news()
-
-
-def _finish(study: Study, folder: RunFolder, journal: Journal, reason: str) -> Results:
-    journal.notify("writing")
-    results = results_of(study, folder, journal.events)
-    write_results(results)  # before other controllers hear of it, and read them
-    journal.append("finished", None, reason=reason)
-    return results
-
-
-def _interrupt(study: Study, folder: RunFolder, journal: Journal) -> None:
-    """Write what was found, from memory: the store may be what was waited for."""
-    if (started := journal.last("started")) is None:
-        return
-    journal.notify("writing")
-    write_results(results_of(study, folder, [started], journal.trials))
-    with suppress(UnavailableError):
-        journal.append("interrupted", None, reason=None)
+    return reason
 
 
 def _nothing(results: Results, reason: str) -> Exception:

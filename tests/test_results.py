@@ -8,9 +8,9 @@ from pathlib import Path
 
 from report_example import STUDY, write_example
 
+from nas.closing import interrupt
 from nas.journal import Journal
 from nas.results import read_results, trials_frame, write_results
-from nas.run import _interrupt
 from profiles.store import Store
 
 TRAINED = b"not a network"  # as the example has it
@@ -66,5 +66,5 @@ def test_an_interrupted_search_writes_what_it_found_without_its_store(tmp_path: 
         for path in tables:
             path.unlink()
         results.folder.database.write_bytes(b"no database")
-        _interrupt(results.study, results.folder, journal)
+        interrupt(results.study, results.folder, journal)
     assert len(tables) == 2 and {path: path.read_text() for path in tables} == tables
