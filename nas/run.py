@@ -13,7 +13,7 @@ from devices.session import OnEvent
 from nas import checks, run_store
 from nas.account import Account
 from nas.baseline import check_file
-from nas.begin import begin, spec_of
+from nas.begin import begin, seed_offset, spec_of
 from nas.bench import Bench
 from nas.closing import finish, folder_of, interrupt, my_turn
 from nas.confirm import confirm
@@ -184,7 +184,7 @@ def _search(
     )
     proposals = Proposals(
         spec_of(study, plan, candidates.data),
-        study.seed + (len(presence.others) if presence is not None else 0),
+        study.seed + (seed_offset(journal, presence) if presence is not None else 0),
         known=lambda: [
             *told([trial for trial in journal.trials.values() if trial.of_space], plan.modelled),
             *(scout.as_told(plan.modelled) for scout in scouts_in(journal).values() if scout.metrics),

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import wait_for
 
+from nas.begin import seed_offset
 from nas.closing import folder_of, my_turn
 from nas.folder import RunFolder, locked
 from nas.journal import Journal, TakenOver
@@ -104,7 +105,6 @@ def test_who_is_gone(tmp_path: Path) -> None:
                 store.beat("s", ELSEWHERE)
                 time.sleep(0.05)
                 assert not presence.gone(ELSEWHERE)
-            assert presence.others == [ELSEWHERE]
             wait_for(lambda: presence.gone(ELSEWHERE))
             newcomer = "process 3 (1) on yet.another.machine (0123456789ab)"
             store.beat("s", newcomer)
@@ -166,6 +166,18 @@ def test_the_front_is_closed_again_after_trials_that_came_late(tmp_path: Path) -
         other.append("finished", None, reason="")
         one._read_on()
         assert not my_turn(one, living) and not my_turn(other, living)
+
+
+def test_controllers_that_begin_together_have_generators_of_their_own(tmp_path: Path) -> None:
+    living: Any = SimpleNamespace(gone=lambda name: name is None)
+    with Store(tmp_path / "s.db") as store:
+        journals = [Journal(store, "s", me=name) for name in ("one", "other", "third")]
+        for journal in journals:
+            journal.append("resumed")
+        assert [seed_offset(journal, living) for journal in journals] == [0, 2, 3]
+        later = Journal(store, "s", me="later")
+        later.append("resumed")
+        assert seed_offset(later, SimpleNamespace(gone=lambda name: name != "later")) == 0  # type: ignore[arg-type]
 
 
 def test_one_that_was_away_learns_that_another_one_closes(tmp_path: Path) -> None:
