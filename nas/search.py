@@ -154,25 +154,19 @@ class Search:
         if not self._journal.append_now("taken_over", trial.index):
             return  # perhaps by another one: looked at again
         trial = self._journal.trials[trial.index]
-        if trial.state != "training":
-            return
-        if self._jobs.local and not same_machine(before):
+        if trial.state == "training" and self._jobs.local and not same_machine(before):
             # Its job has died with it; if it was only cut off, that job still writes into its folder.
             reason = f"{before}, which trained it, is gone"
             self._journal.append("retried", trial.index, attempt=trial.attempt + 1, reason=reason)
-        else:
-            self._start(trial, trial.attempt)
 
     # The steps
 
     def _adopt(self) -> None:
-        """Trainings that were under way when an earlier controller ended."""
+        """What was under way when an earlier controller ended."""
         if self._presence is None:
             for trial in self._journal.open:
                 if trial.owner != self._journal.me:
                     self._take_over(trial)
-                elif trial.state == "training":
-                    self._start(trial, trial.attempt)
         for trial in self._trials:
             if trial.state in _STOPPED:
                 self._stop_leftover(trial)
@@ -257,6 +251,9 @@ class Search:
             self._proposals.go_on()
 
     def _launch(self) -> None:
+        for trial in self._journal.mine:  # trainings of a controller that is gone first: a cluster's run on
+            if trial.state == "training" and self._jobs.free > 0 and Key(trial=trial.index) not in self._jobs.running:
+                self._start(trial, trial.attempt)
         for trial in self._journal.mine:
             if trial.state == "profiled":
                 with suppress(TakenOver):
@@ -292,8 +289,9 @@ class Search:
 
     def _stop_early(self) -> None:
         """Trainings that cannot better the front any more; and the whole search, where it no longer betters it."""
-        if self._courses is not None and self._jobs.running:
-            own = [trial for trial in self._trials if trial.ended or trial.owner == self._journal.me]
+        running = self._jobs.running
+        if self._courses is not None and running:
+            own = [trial for trial in self._trials if trial.ended or Key(trial=trial.index) in running]
             for trial, stop in self._courses.to_stop(own):
                 known = {"step": stop.step, "steps": stop.steps, "hoped": dict(stop.hoped)}
                 with suppress(TakenOver):

@@ -318,6 +318,25 @@ def test_what_another_controller_took_over_meanwhile_is_left_to_it() -> None:
 
 
 @pytest.mark.parametrize("cluster", [False, True])
+def test_trainings_that_are_taken_over_wait_for_room(cluster: bool) -> None:
+    world = World(["fine"] * 3, cluster)
+    with a_folder() as (folder, store):
+        dead = Journal(store, "s", me=None if not cluster else "dead")
+        for index in range(3):
+            dead.append("proposed", index, choices={"hidden_size_1": 16 + index}, digest=f"d{index}", source="x")
+            dead.append("profiled", index, metrics={"latency_ms@local": 0.1}, sems={})
+            dead.append("training", index, attempt=0)
+        search = a_search(world, folder, store, 2, "me" if cluster else None, lambda name: name == "dead")
+        search._adopt()
+        search._hear()
+        search._launch()
+        assert [key.trial for key in search._jobs.running] == [0, 1]
+        assert len(search._journal.mine) == 3
+        assert search.run() == "the budget is used up"
+        check(world, store)
+
+
+@pytest.mark.parametrize("cluster", [False, True])
 def test_a_scheduler_that_takes_no_job_ends_the_search_and_no_trial(cluster: bool) -> None:
     world = World(["fine", "fine"], cluster)
     with a_folder() as (folder, store):
