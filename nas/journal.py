@@ -10,6 +10,7 @@ in the trial's folder say what was finished. ``trials_of`` is a pure function of
     early_stopped {reason, step, steps, hoped}  (steps: of a whole training; hoped: the best to be expected)
     fell_back     {reason}                      confirmed {metrics, sems, reason, unmeasured}
     taken_over    {}                            closing   {}
+    stalled       {reason}
     interrupted / finished {reason}             account   {...}
     scouting, scouted: see nas.scouting
 

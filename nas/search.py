@@ -68,7 +68,8 @@ class Search:
         self._courses = Courses(plan.folder, plan.objectives, plan.limits) if plan.study.search.early_stopping else None
         self._scouting = Scouting(plan, candidates, journal, jobs, proposals)
         self._stopped_by_others: list[Trial] = []  # while these live: each cancels what it stopped
-        self._stalled: str | None = None
+        finished = journal.last("finished")
+        self._finished = finished.seq if finished is not None else 0  # what an earlier search said, it said of its end
         self._looked_after = -1  # so many ended trials for the last time whether the search stalls
         budget = plan.study.budget
         self._until = time.monotonic() + budget.hours * 3600 if budget.hours else None
@@ -111,6 +112,12 @@ class Search:
         if budget.failures is not None:
             return budget.failures
         return max(3, (budget.trials or len(self._journal.trials)) // 4)
+
+    @property
+    def _stalled(self) -> str | None:
+        """Why the search is to end, as it was found by one controller for all: each looks at other moments."""
+        stalled = self._journal.last("stalled")
+        return stalled.data["reason"] if stalled is not None and stalled.seq > self._finished else None
 
     @property
     def _wanted(self) -> bool:
@@ -300,8 +307,9 @@ class Search:
                     self._endings.tell(trial)
         ended = len(self._journal.trials) - len(self._journal.open)
         if self._stalled is None and ended != self._looked_after:  # else the answer, two hypervolumes, is the same
-            self._looked_after = ended
-            self._stalled = stall(self._trials, self._plan.study.search, self._plan.objectives, self._plan.limits)
+            reason = stall(self._trials, self._plan.study.search, self._plan.objectives, self._plan.limits)
+            if reason is None or self._journal.append_now("stalled", reason=reason):
+                self._looked_after = ended
 
     def _ended(self, trial: Trial, outcome: Outcome) -> None:
         if outcome.reason is None:

@@ -411,3 +411,25 @@ def test_what_a_dead_controller_stopped_and_did_not_cancel_is_cancelled(
             search._hear()
         search._jobs.cancel_all()
         assert not world.running
+
+
+def test_what_one_controller_finds_stalled_is_over_for_all_until_the_search_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others look at other moments, and need not find it."""
+    with a_folder() as (folder, store):
+        world, rule = World(["fine"] * 2, cluster=True), {"global_stopping": {"window": 1}}
+
+        def search(me: str) -> Search:
+            return a_search(world, folder, store, 1, me, lambda name: False, search=rule)
+
+        one, other = search("one"), search("other")
+        monkeypatch.setattr("nas.search.stall", lambda *_: "it stalled")
+        one._stop_early()
+        monkeypatch.setattr("nas.search.stall", lambda *_: None)
+        other._journal._read_on()
+        other._stop_early()
+        assert [each._over() for each in (one, other)] == ["it stalled", "it stalled"]
+        one._journal.append("finished", None, reason="it stalled")
+        other._journal._read_on()
+        assert other._over() == "it stalled" and search("later")._over() is None
