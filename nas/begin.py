@@ -38,8 +38,9 @@ def seed_offset(journal: Journal, presence: Presence) -> int:
 
     Also of those that begin at once: the place of an event is that of one of them alone.
     """
-    own = max(event.seq for event in journal.every("resumed") if event.data.get("by") == journal.me)
-    before = {event.data.get("by") for event in journal.every("resumed") if event.seq < own} - {journal.me}
+    begun = [*journal.every("started"), *journal.every("resumed")]  # the first one wrote no "resumed"
+    own = max(event.seq for event in begun if event.data.get("by") == journal.me)
+    before = {event.data.get("by") for event in begun if event.seq < own} - {journal.me}
     return own if any(not presence.gone(name) for name in before) else 0
 
 

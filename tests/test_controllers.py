@@ -172,8 +172,8 @@ def test_controllers_that_begin_together_have_generators_of_their_own(tmp_path: 
     living: Any = SimpleNamespace(gone=lambda name: name is None)
     with Store(tmp_path / "s.db") as store:
         journals = [Journal(store, "s", me=name) for name in ("one", "other", "third")]
-        for journal in journals:
-            journal.append("resumed")
+        for journal, kind in zip(journals, ("started", "resumed", "resumed"), strict=True):
+            journal.append(kind)
         assert [seed_offset(journal, living) for journal in journals] == [0, 2, 3]
         later = Journal(store, "s", me="later")
         later.append("resumed")
