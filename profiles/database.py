@@ -51,7 +51,7 @@ class Database:
         self._say = say or logging.getLogger(__name__).warning
         self._given_up = False
         try:
-            self._engine = sa.create_engine(address, connect_args=_limits(address))
+            self._engine = sa.create_engine(address, connect_args=_limits(address), **_pool(address))
         except (sa.exc.ArgumentError, ValueError):
             raise InputError(
                 f"--store: given {self.name}; accepted: a file, or a SQLAlchemy URL such as {_EXAMPLE}"
@@ -205,6 +205,11 @@ def _limits(address: sa.URL | str) -> dict[str, int]:
     if url.get_backend_name() != "postgresql" or url.get_driver_name() not in _LIBPQ:
         return {}
     return {key: limit for key, limit in _SILENCE.items() if key not in url.query}
+
+
+def _pool(address: sa.URL | str) -> dict[str, int]:
+    """A server's connections are few and shared by many: two for all threads, each of which has one for a moment."""
+    return {} if sa.make_url(address).get_backend_name() == "sqlite" else {"pool_size": 2, "max_overflow": 0}
 
 
 def _lost(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> bool:

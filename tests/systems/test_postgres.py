@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from processes import wait_for
@@ -72,6 +74,25 @@ def test_a_store_that_cannot_be_used_is_one_line_without_a_password(postgres: Se
         with pytest.raises(UnavailableError, match=reason) as refused:
             Store(url)
         assert postgres.password not in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_all_threads_of_a_controller_share_two_connections(postgres: Server) -> None:
+    query = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+
+    def write(store: Store) -> None:
+        for _ in range(20):
+            store.append("many", "x", None, {})
+
+    with Store(postgres.url) as other, Store(postgres.url) as store:
+        other.events("many")
+        threads = [threading.Thread(target=write, args=(store,)) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        most = max(other._database.run(lambda connection: connection.scalar(query)) or 0 for _ in range(50))
+        for thread in threads:
+            thread.join()
+        assert len(store.events("many")) == 16 * 20
+    assert most <= 3  # with the one that asks
 
 
 def test_a_server_that_is_killed_is_waited_for_and_nothing_is_kept_twice(postgres: Server) -> None:
