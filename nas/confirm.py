@@ -86,7 +86,7 @@ def _train_again(
     again: set[Key] = set()
     while queue or jobs.running:
         for key, outcome in jobs.ended():
-            if outcome.reason is None or key.seed is None:  # without a seed: a training that the search gave up
+            if outcome.reason is None or key.seed is None:  # without a seed: not one of these
                 continue
             place = folder.trial(key.trial).confirm(key.seed, closing)
             folder.check_room(outcome.reason, place / "job")

@@ -153,7 +153,7 @@ class Jobs:
                 self._account.jobs_stopped_s += time.monotonic() - begun
 
     def cancel_all(self) -> None:
-        """Local jobs end within seconds. Jobs on a cluster go on, and are adopted on resume.
+        """Local jobs end within seconds. Jobs on a cluster go on, and are adopted on resume; here they take no room.
 
         Cancellations that a cluster has not taken yet are waited for, 30 s at most: they end with this process.
         """
@@ -163,8 +163,6 @@ class Jobs:
         for thread in self._ending:
             thread.join(None if self.local else max(0.0, end - time.monotonic()))  # local ones have their own limit
         self._ending = [thread for thread in self._ending if thread.is_alive()]
-        if not self.local:
-            return
         for key in self.running:
             self._account.end("training", key)
         self._running.clear()

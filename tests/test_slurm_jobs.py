@@ -197,3 +197,14 @@ def test_a_cancellation_that_failed_is_tried_again_before_the_search_ends(
     jobs.stop(Key(trial=0))
     jobs.cancel_all()
     assert len(cluster.calls("scancel")) == 2
+
+
+def test_what_a_search_gives_up_on_a_cluster_runs_on_and_takes_no_room(cluster: Cluster, tmp_path: Path) -> None:
+    """The front is then confirmed, and does not wait for it."""
+    (tmp_path / "candidate.json").write_text("{}")
+    jobs = Jobs(Launcher("slurm"), parallel=1, timeout_s=60, script=None, account=Account())
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
+    jobs.cancel_all()
+    assert jobs.running == [] and jobs.free == 1 and not cluster.calls("scancel")
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
+    assert len(jobs.running) == len(cluster.calls("sbatch")) == 1  # adopted
