@@ -51,7 +51,7 @@ class Launcher:
     def __init__(self, scheduler: str = LOCAL, options: Mapping[str, Any] | None = None, **resources: Any) -> None:
         """``options``: TorchX's own of that scheduler; ``resources``: cpu, gpu, memory_mb, ... of ``component.train``.
 
-        Raises InputError on an unknown scheduler, UnavailableError where it cannot be used here.
+        Raises InputError on an unknown scheduler, option or mount, UnavailableError where it cannot be used here.
         """
         factories = get_scheduler_factories()
         if scheduler not in factories:
@@ -73,6 +73,7 @@ class Launcher:
                 raise UnavailableError(f"the scheduler {scheduler} cannot be used here: {error}") from error
         if scheduler in _IN_CONTAINERS and not resources.get("image"):
             raise InputError.of("study", "train.image", "", f"a container image with hwnas in it, for {scheduler}")
+        component.mounts_of(resources.get("mounts") or [])
         self._options = _checked(options or {}, accepted)
 
     @property

@@ -182,6 +182,12 @@ def test_what_is_lacking_is_said_before_anything_starts(
         Launcher(scheduler, options, image=image)
 
 
+@pytest.mark.parametrize("mount", ["/runs:/runs", "type=bind,src=/runs", "type=nfs,src=a,dst=/b", "", "type=device"])
+def test_a_wrong_mount_is_bad_input_before_anything_starts(mount: str) -> None:
+    with pytest.raises(InputError, match=rf"train\.mounts: given '{mount}'; accepted: type=bind, volume or dev"):
+        Launcher("local_docker", mounts=["type=bind,src=/a,dst=/a", mount], image="i")
+
+
 def test_a_missing_package_is_one_line_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.launcher.find_spec", lambda name: None)
     with pytest.raises(UnavailableError, match=r"aws_batch needs the package boto3: pip install 'hwnas\[aws\]'"):

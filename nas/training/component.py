@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torchx import specs
 
 import nas
 import profiles
+from profiles.errors import InputError
 
 
 def train(
@@ -64,9 +67,21 @@ def train(
         args=arguments,
         env=environment,
         resource=specs.Resource(cpu=cpu, gpu=gpu, memMB=memory_mb),
-        mounts=specs.parse_mounts([part for mount in mounts or [] for part in mount.split(",")]),
+        mounts=mounts_of(mounts or []),
     )
     return specs.AppDef(name=_app_name(name), roles=[role])
+
+
+def mounts_of(given: Sequence[str]) -> list[Any]:
+    """As TorchX has them. Raises InputError."""
+    found = []
+    for mount in given:
+        try:
+            found += specs.parse_mounts(mount.split(","))
+        except (LookupError, ValueError, AssertionError):
+            accepted = "type=bind, volume or device first, as in type=bind,src=/runs,dst=/runs,readonly=true"
+            raise InputError.of("study", "train.mounts", mount, accepted) from None
+    return found
 
 
 def _python_path(inside: bool) -> str:
