@@ -33,7 +33,7 @@ from profiles.errors import InputError, UnavailableError
 
 LOCAL = "local_cwd"
 # Their jobs run in a container: train.image says in which.
-_IN_CONTAINERS = ("local_docker", "kubernetes", "kubernetes_mcad", "aws_batch", "aws_sagemaker")
+_IN_CONTAINERS = ("local_docker", "kubernetes", "kubernetes_mcad", "aws_batch", "aws_sagemaker", "lsf")
 _NEEDS = {"kubernetes": "kubernetes", "kubernetes_mcad": "kubernetes", "aws_batch": "boto3", "aws_sagemaker": "boto3"}
 _EXTRAS = {"kubernetes": "kubernetes", "boto3": "aws"}
 # The option that stands before the job's name in a handle.

@@ -172,6 +172,7 @@ def test_slurm(tmp_path: Path) -> None:
         ("kubernetes", {"queue": "q"}, "", r"train\.image: given ''; accepted: a container image"),
         ("kubernetes", {}, "i", r"train\.options\.queue: not given; accepted: Volcano queue"),
         ("aws_batch", {}, "i", r"train\.options\.queue: not given"),
+        ("lsf", {}, "", r"train\.image: given ''; accepted: a container image with hwnas in it, for lsf"),
         ("local_docker", {"nowhere": 1}, "i", r"train\.options\.nowhere: given 1; accepted: .*privileged"),
     ],
 )
