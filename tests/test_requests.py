@@ -153,6 +153,16 @@ def test_local_docker(tmp_path: Path) -> None:
     assert found.kwargs["device_requests"][0]["Count"] == 1 and name.startswith("hwnas-trials-3-")
 
 
+def test_dollar_signs_of_the_current_folder_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a$$b ${app_id}"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (found,) = Launcher("local_docker", **ASKED).request(TRIAL / "c", TRIAL / "job").request.containers
+    assert found.kwargs["environment"]["PYTHONPATH"] == str(folder)
+    (replica,) = Launcher("slurm").request(TRIAL / "c", TRIAL / "job").request.replicas.values()
+    assert str(folder) in replica.env["PYTHONPATH"].split(":")
+
+
 def test_slurm(tmp_path: Path) -> None:
     """No container: hwnas is there, at the same place, on every node."""
     launcher = Launcher("slurm", {"partition": "main", "time": 5}, cpu=2, gpu=1, memory_mb=8000)

@@ -53,11 +53,10 @@ def train(
     arguments = ["-m", "nas.training.job", candidate, out_dir, script]
     if die_with:
         arguments += ["--die-with", str(die_with)]
-    # TorchX replaces ${...} in arguments; "$$" stands for a dollar sign in a path.
-    arguments = [argument.replace("$", "$$") for argument in arguments]
+    arguments = [_as_it_is(argument) for argument in arguments]
     if ticket:
         arguments += ["--ticket", ticket, "--app-id", specs.macros.app_id]
-    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": _python_path(inside=bool(image))}
+    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": _as_it_is(_python_path(inside=bool(image)))}
     if visible_gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible_gpu
     role = specs.Role(
@@ -70,6 +69,11 @@ def train(
         mounts=mounts_of(mounts or []),
     )
     return specs.AppDef(name=_app_name(name), roles=[role])
+
+
+def _as_it_is(text: str) -> str:
+    """TorchX replaces ${...} in arguments and in the environment; "$$" stands for a dollar sign in a path."""
+    return text.replace("$", "$$")
 
 
 def mounts_of(given: Sequence[str]) -> list[Any]:
