@@ -9,6 +9,7 @@ from nas.data import Dataset
 from nas.folder import RunFolder
 from nas.journal import Journal
 from nas.plan import Plan
+from nas.presence import Presence
 from nas.study import Study, parameters_of
 from nas.transfer import transferred
 from profiles.errors import InputError
@@ -30,6 +31,17 @@ def begin(study: Study, folder: RunFolder, bench: Bench, journal: Journal) -> No
             f"{folder.path}: the targets differ from those it was begun with; begin anew with another --out"
         )
     journal.append("resumed", None)
+
+
+def seed_offset(journal: Journal, presence: Presence) -> int:
+    """0 where no other controller was there before this one; else a number that no other one has.
+
+    Also of those that begin at once: the place of an event is that of one of them alone.
+    """
+    begun = [*journal.every("started"), *journal.every("resumed")]  # the first one wrote no "resumed"
+    own = max(event.seq for event in begun if event.data.get("by") == journal.me)
+    before = {event.data.get("by") for event in begun if event.seq < own} - {journal.me}
+    return own if any(not presence.gone(name) for name in before) else 0
 
 
 def _bound(bound: float | str, target: str | None, bench: Bench) -> float:

@@ -35,10 +35,14 @@ def confirm(
     journal: Journal,
     jobs: Jobs,
     account: Account,
+    closing: int = 0,
 ) -> None:
     """Journal one ``confirmed`` event per member that has none yet. A member's failure is its own, with the reason.
 
-    Raises UnavailableError where it is not the member's fault: a full disk, a device that is gone.
+    ``closing``: where several controllers close, whose folders they are, see ``nas.closing.folder_of``.
+
+    Raises UnavailableError where it is not the member's fault: a full disk, a device that is gone; TakenOver where
+    another controller closes the search by now.
     """
     todo = [trial for trial in members if trial.confirmed is None]
     if not todo:
@@ -46,7 +50,7 @@ def confirm(
     journal.notify("confirming", trials=[trial.index for trial in todo])
     count = candidates.study.confirm.seeds if _has_test(candidates) else 0
     seeds = [candidates.study.seed + 1 + k for k in range(count)]
-    reasons = _train_again(todo, seeds, folder, candidates, jobs, journal)
+    reasons = _train_again(todo, seeds, folder, candidates, jobs, journal, closing)
     journal.notify("measuring_front")
     with jobs.standing_still(), account.span("measuring"):  # a training that timed out may have its grace still
         measured = _measure_again(todo, folder, candidates)
@@ -56,7 +60,7 @@ def confirm(
         try:
             with account.span("evaluating"):
                 again = seeds if trial.of_space and reason is None else []
-                metrics |= _test(trial, again, folder, candidates)
+                metrics |= _test(trial, again, folder, candidates, closing)
         except HwnasError as error:
             # A full disk or a device that is gone is not the network's fault: the search ends here.
             folder.check_room(str(error))
@@ -74,6 +78,7 @@ def _train_again(
     candidates: Candidates,
     jobs: Jobs,
     journal: Journal,
+    closing: int,
 ) -> dict[int, str]:
     """All trials x seeds, as many at a time as the budget allows; index -> why a trial could not be trained again."""
     queue = [(trial, seed) for trial in trials if trial.of_space for seed in seeds]
@@ -81,9 +86,9 @@ def _train_again(
     again: set[Key] = set()
     while queue or jobs.running:
         for key, outcome in jobs.ended():
-            if outcome.reason is None or key.seed is None:  # without a seed: a training that the search gave up
+            if outcome.reason is None or key.seed is None:  # without a seed: not one of these
                 continue
-            place = folder.trial(key.trial).confirm(key.seed)
+            place = folder.trial(key.trial).confirm(key.seed, closing)
             folder.check_room(outcome.reason, place / "job")
             if outcome.transient and key not in again:
                 again.add(key)
@@ -93,7 +98,7 @@ def _train_again(
                 reasons.setdefault(key.trial, f"training with seed {key.seed}: {outcome.reason}")
         while queue and jobs.free > 0:
             trial, seed = queue.pop(0)
-            place = folder.trial(trial.index).confirm(seed)
+            place = folder.trial(trial.index).confirm(seed, closing)
             candidates.write(trial, place / "candidate.json", seed)
             jobs.start(Key(trial=trial.index, seed=seed), place / "candidate.json", place / "job")
         journal.notify("tick")
@@ -135,7 +140,9 @@ def _has_test(candidates: Candidates) -> bool:
     return candidates.table is None and len(candidates.data.x_test) > 0
 
 
-def _test(trial: Trial, seeds: Sequence[int], folder: RunFolder, candidates: Candidates) -> dict[str, float | None]:
+def _test(
+    trial: Trial, seeds: Sequence[int], folder: RunFolder, candidates: Candidates, closing: int
+) -> dict[str, float | None]:
     """Scores on the test split: of the file that ships, and the mean and sd over trainings with other seeds."""
     data = candidates.data
     if not _has_test(candidates):
@@ -143,7 +150,7 @@ def _test(trial: Trial, seeds: Sequence[int], folder: RunFolder, candidates: Can
     place = folder.trial(trial.index)
     shipped = candidates.score(trial, place.retry(trial.attempt), place.trained, data.x_test, data.y_test, "test")
     metrics: dict[str, float | None] = {f"{name}_shipped": value for name, value in shipped.items()}
-    again = [_score_of(trial, place.confirm(seed), candidates) for seed in seeds]
+    again = [_score_of(trial, place.confirm(seed, closing), candidates) for seed in seeds]
     for name in shipped if again else ():
         scores = [scores[name] for scores in again]
         metrics[name] = float(np.mean(scores))

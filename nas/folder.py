@@ -124,8 +124,9 @@ class TrialFolder:
         """The profile of the file that ships, without raw times; those are in the store."""
         return self.path / f"confirmed-{target}.json"
 
-    def confirm(self, seed: int) -> Path:
-        return self.path / f"confirm-{seed}"
+    def confirm(self, seed: int, closing: int = 0) -> Path:
+        """``closing``: see ``nas.closing.folder_of``."""
+        return self.path / (f"confirm-{seed}-{closing}" if closing else f"confirm-{seed}")
 
 
 @contextmanager

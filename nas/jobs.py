@@ -16,6 +16,8 @@ from nas.gpu_share import least_used
 from nas.launcher import Launcher
 from nas.training.outcome import Outcome, read_outcome, read_result
 
+_CANCEL_S = 30.0  # in which a cluster is asked again when the search ends
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
@@ -31,6 +33,7 @@ class _Running:
     out_dir: Path
     gpu: str | None
     since: float  # monotonic s, moved on by the time it stood still
+    begun: bool = True  # False while it waits in a cluster's queue
 
 
 class Jobs:
@@ -82,10 +85,8 @@ class Jobs:
         if handle is None:
             shutil.rmtree(out_dir, ignore_errors=True)
             handle = self._launcher.submit(candidate, out_dir, self._script, gpu)
-            ran_s = 0.0
-        else:
-            ran_s = 0.0 if self.local else _age_s(out_dir)  # a local job that is adopted has ended
-        self._running[key] = _Running(handle=handle, out_dir=out_dir, gpu=gpu, since=time.monotonic() - ran_s)
+        begun = self._launcher.begun(out_dir)
+        self._running[key] = _Running(handle=handle, out_dir=out_dir, gpu=gpu, since=self._since(out_dir), begun=begun)
         self._account.begin("training", key)
 
     def ended(self) -> list[tuple[Key, Outcome]]:
@@ -95,8 +96,9 @@ class Jobs:
             if self._launcher.state(job.handle, job.out_dir) == "ended":
                 word = None if self._launcher.local else self._launcher.word(job.handle)
                 done.append((key, read_outcome(job.out_dir, word)))
-            elif not self._launcher.begun(job.out_dir):
-                job.since = time.monotonic()  # the queue's time is not the job's
+            elif not job.begun:  # the queue's time is not the job's, however long ago the last look was
+                job.begun = self._launcher.begun(job.out_dir)
+                job.since = self._since(job.out_dir)
                 continue
             elif time.monotonic() - job.since > self._timeout_s:
                 self._ending.append(self._cancel(job))
@@ -122,11 +124,14 @@ class Jobs:
             self._account.end("training", key)
 
     def stop_leftover(self, out_dir: Path) -> None:
-        """End a job of an earlier controller that was to be stopped, if it still runs."""
+        """End a job of another controller that was to be stopped, if it still runs or nobody knows."""
         if read_result(out_dir) is not None:
             return  # its supervisor writes that last; no cluster need be asked about every job that was ever stopped
         handle = self._launcher.adopt(out_dir)
-        if handle is not None and self._launcher.state(handle, out_dir) == "running":
+        if handle is None:
+            return
+        word = self._launcher.word(handle)
+        if word is None or word.running:
             job = _Running(handle=handle, out_dir=out_dir, gpu=None, since=time.monotonic())
             self._ending.append(self._cancel(job))
 
@@ -148,15 +153,23 @@ class Jobs:
                 self._account.jobs_stopped_s += time.monotonic() - begun
 
     def cancel_all(self) -> None:
-        """Local jobs end within seconds. Jobs on a cluster go on, and are adopted on resume."""
-        if not self._launcher.local:
-            return
-        threads = [*self._ending, *(self._cancel(job) for job in self._running.values())]
-        for thread in threads:
-            thread.join()
+        """Local jobs end within seconds. Jobs on a cluster go on, and are adopted on resume; here they take no room.
+
+        Cancellations that a cluster has not taken yet are waited for, 30 s at most: they end with this process.
+        """
+        if self.local:
+            self._ending += [self._cancel(job) for job in self._running.values()]
+        end = time.monotonic() + _CANCEL_S
+        for thread in self._ending:
+            thread.join(None if self.local else max(0.0, end - time.monotonic()))  # local ones have their own limit
+        self._ending = [thread for thread in self._ending if thread.is_alive()]
         for key in self.running:
             self._account.end("training", key)
         self._running.clear()
+
+    def _since(self, out_dir: Path) -> float:
+        """When the training began (monotonic s): now where it waits in a queue; a local job that is adopted ended."""
+        return time.monotonic() - (0.0 if self.local else _age_s(out_dir))
 
     def _cancel(self, job: _Running) -> threading.Thread:
         """In a thread, since cancelling a job that ignores SIGTERM takes as long as its grace."""

@@ -10,13 +10,15 @@ in the trial's folder say what was finished. ``trials_of`` is a pure function of
     early_stopped {reason, step, steps, hoped}  (steps: of a whole training; hoped: the best to be expected)
     fell_back     {reason}                      confirmed {metrics, sems, reason, unmeasured}
     taken_over    {}                            closing   {}
+    stalled       {reason}
     interrupted / finished {reason}             account   {...}
     scouting, scouted: see nas.scouting
 
 **Several controllers** on one study write one list. An event takes the place after the last one that its writer has
 read; where another controller was quicker, the writer reads on and decides anew. So each decision is made on the whole
 history: no candidate is proposed twice, and each trial has one owner, ``by`` in the data of its last ``proposed`` or
-``taken_over``. An owner that was away (stopped, cut off) and has lost a trial meanwhile learns it with its next event.
+``taken_over``, as the front has by its last ``closing``. An owner that was away (stopped, cut off) and has lost a trial
+meanwhile learns it with its next event.
 """
 
 from __future__ import annotations
@@ -36,11 +38,12 @@ BASELINE = "baseline"  # the source of the incumbent
 
 Listener = Callable[[str, int | None, Mapping[str, Any]], None]
 
+_OF_WHO_CLOSES = ("confirmed", "finished")
 _READ_S = 1.0  # what other controllers write is read this often
 
 
 class TakenOver(Exception):
-    """The trial is another controller's by now: whatever was done for it here is void."""
+    """The trial, or the front, is another controller's by now: whatever was done for it here is void."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,11 +115,14 @@ class Journal:
             self.notify("recalled", events=earlier)
 
     def append(self, kind: str, trial: int | None = None, **data: Any) -> None:
-        """Durable when it returns. Raises TakenOver where the trial is not this controller's any more."""
+        """Durable when it returns. Raises TakenOver where the trial is not this controller's any more, or the front."""
         while True:
             known = self._trials.get(trial) if trial is not None else None
             if known is not None and known.owner != self.me and kind != "confirmed":
                 raise TakenOver(f"trial {trial}")
+            closing = self.last("closing") if kind in _OF_WHO_CLOSES and self.me is not None else None
+            if closing is not None and closing.data["by"] != self.me:
+                raise TakenOver("the front")
             if self.append_now(kind, trial, **data):
                 return
 

@@ -23,6 +23,7 @@ from torchx.runner import Runner
 from torchx.schedulers import get_scheduler_factories, slurm_scheduler
 from torchx.specs import AppDryRunInfo, AppState, is_terminal, runopts
 
+from devices.slurm import cancel, complete, id_of
 from nas import local_jobs, slurm
 from nas.training import component
 from nas.training.job import DEFAULT
@@ -32,13 +33,14 @@ from profiles.errors import InputError, UnavailableError
 
 LOCAL = "local_cwd"
 # Their jobs run in a container: train.image says in which.
-_IN_CONTAINERS = ("local_docker", "kubernetes", "kubernetes_mcad", "aws_batch", "aws_sagemaker")
+_IN_CONTAINERS = ("local_docker", "kubernetes", "kubernetes_mcad", "aws_batch", "aws_sagemaker", "lsf")
 _NEEDS = {"kubernetes": "kubernetes", "kubernetes_mcad": "kubernetes", "aws_batch": "boto3", "aws_sagemaker": "boto3"}
 _EXTRAS = {"kubernetes": "kubernetes", "boto3": "aws"}
 # The option that stands before the job's name in a handle.
 _PLACE = {"kubernetes": "namespace", "aws_batch": "queue"}
 # The option that names the folder for what the scheduler itself writes; Slurm would write where hwnas was started.
 _OUTPUT_FOLDER = {LOCAL: "log_dir", "slurm": "job_dir"}
+_NOT_FOUND = 404  # how Kubernetes says that a job was deleted
 _SESSION = "hwnas"
 _SETTLE_S = 5.0  # from a scheduler's word that a job has ended to believing that it left no result
 # Pauses after a cancellation that a cluster did not take, some 20 minutes in all.
@@ -49,7 +51,7 @@ class Launcher:
     def __init__(self, scheduler: str = LOCAL, options: Mapping[str, Any] | None = None, **resources: Any) -> None:
         """``options``: TorchX's own of that scheduler; ``resources``: cpu, gpu, memory_mb, ... of ``component.train``.
 
-        Raises InputError on an unknown scheduler, UnavailableError where it cannot be used here.
+        Raises InputError on an unknown scheduler, option or mount, UnavailableError where it cannot be used here.
         """
         factories = get_scheduler_factories()
         if scheduler not in factories:
@@ -71,6 +73,7 @@ class Launcher:
                 raise UnavailableError(f"the scheduler {scheduler} cannot be used here: {error}") from error
         if scheduler in _IN_CONTAINERS and not resources.get("image"):
             raise InputError.of("study", "train.image", "", f"a container image with hwnas in it, for {scheduler}")
+        component.mounts_of(resources.get("mounts") or [])
         self._options = _checked(options or {}, accepted)
 
     @property
@@ -116,10 +119,7 @@ class Launcher:
             options = {key: str(out_dir / "torchx")} | options
         asked = self._runner.dryrun(app, self.scheduler, options)
         if self.scheduler == "slurm":
-            # Slurm would run a preempted job again beside the one that hwnas starts in its place.
-            for replica in asked.request.replicas.values():
-                replica.sbatch_opts.pop("requeue", None)
-                replica.sbatch_opts["no-requeue"] = None
+            complete(asked.request)
         return asked
 
     def submit(self, candidate: Path, out_dir: Path, script: str | Path | None = None, gpu: str | None = None) -> str:
@@ -139,7 +139,7 @@ class Launcher:
             if self.local:
                 self._alive.append(handle)
             elif self.scheduler == "slurm":
-                self._slurm.watch(_id_of(handle))
+                self._slurm.watch(id_of(handle))
             files.write_text(out_dir / "handle", handle)
         except Exception as error:
             said = " ".join(str(error).split())
@@ -179,7 +179,7 @@ class Launcher:
     def word(self, handle: str) -> Word | None:
         """What the scheduler says, at most ``slurm.ASK_S`` ago on a cluster; ``None`` where it does not answer."""
         if self.scheduler == "slurm":
-            return self._slurm.word(_id_of(handle))
+            return self._slurm.word(id_of(handle))
         when, word = self._asked.get(handle, (-math.inf, None))
         if self.local or time.monotonic() - when > slurm.ASK_S:
             word = self._ask(handle)
@@ -209,7 +209,7 @@ class Launcher:
         """Whether that was possible."""
         try:
             if self.scheduler == "slurm":
-                slurm.cancel(_id_of(handle))
+                cancel(handle)
             else:
                 self._runner.cancel(handle)
         except Exception as error:
@@ -225,7 +225,9 @@ class Launcher:
     def _ask(self, handle: str) -> Word | None:
         try:
             status = self._runner.status(handle)
-        except Exception:
+        except Exception as error:
+            if getattr(error, "status", None) == _NOT_FOUND:
+                return Word(running=False, reason=f"{self.scheduler} no longer knows the job", transient=True)
             return None
         if status is None:
             return Word(running=False, transient=True)
@@ -251,11 +253,6 @@ class Launcher:
 
     def resume(self, out_dir: Path) -> bool:
         return self.local and local_jobs.signal_training(out_dir, signal.SIGCONT)
-
-
-def _id_of(handle: str) -> str:
-    """As the scheduler calls the job."""
-    return handle.rpartition("/")[2]
 
 
 def _checked(options: Mapping[str, Any], accepted: runopts) -> dict[str, Any]:

@@ -79,11 +79,6 @@ class Presence:
         seen = self._seen.get(name)
         return seen is None or self._read_at - seen[1] > self._lease_s
 
-    @property
-    def others(self) -> list[str]:
-        """Those that are not gone."""
-        return [name for name in list(self._seen) if name != self._me and not self.gone(name)]
-
     def _go_on(self) -> None:
         while not self._signed_off.wait(self._beat_s):
             with suppress(Exception):  # whatever the database says: without beats this one would be taken for gone

@@ -97,10 +97,15 @@ def random_phase(trials: Iterable[Trial], study: Study) -> list[Trial]:
     return [trial for trial in trials if trial.index < study.search.initial_trials and trial.state == "completed"]
 
 
-def results_of(study: Study, folder: RunFolder, events: Sequence[Event]) -> Results:
-    """Raises InputError where the search ended before its limits were known."""
+def results_of(
+    study: Study, folder: RunFolder, events: Sequence[Event], known: Mapping[int, Trial] | None = None
+) -> Results:
+    """``known``: the trials, where not all events are at hand; ``None``: those that follow from the events.
+
+    Raises InputError where the search ended before its limits were known.
+    """
     objectives, limits = plan_of(study, next((event for event in events if event.kind == "started"), None))
-    trials = [trial for _, trial in sorted(trials_of(events).items())]
+    trials = [trial for _, trial in sorted((trials_of(events) if known is None else known).items())]
     completed = [trial for trial in trials if trial.state == "completed"]
     chosen = pareto.front([trial.metrics for trial in completed], objectives, limits)
     return Results(

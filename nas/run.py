@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,22 +13,23 @@ from devices.session import OnEvent
 from nas import checks, run_store
 from nas.account import Account
 from nas.baseline import check_file
-from nas.begin import begin, spec_of
+from nas.begin import begin, seed_offset, spec_of
 from nas.bench import Bench
+from nas.closing import finish, folder_of, interrupt, my_turn
 from nas.confirm import confirm
 from nas.data import load
 from nas.export import INPUT
 from nas.folder import RunFolder, locked
 from nas.gpu_share import for_training
 from nas.jobs import Jobs
-from nas.journal import Journal, Listener
+from nas.journal import Journal, Listener, TakenOver
 from nas.launcher import Launcher
 from nas.plan import Plan
 from nas.precision import calibration_rows
 from nas.presence import Presence, own_name
 from nas.proposals import Proposals
 from nas.proposals import results_of as told
-from nas.results import Results, plan_of, results_of, write_results
+from nas.results import Results, plan_of, results_of
 from nas.scouting import scouts_in
 from nas.search import Search
 from nas.spaces import find_space
@@ -39,8 +39,6 @@ from nas.study_file import require_files, write_study
 from nas.training.table import read_table
 from nas.transfer import keep, transferred
 from profiles.errors import Interrupted, MeasurementError, NothingFits, UnavailableError
-
-_TICK_S = 0.5
 
 
 def run_study(
@@ -109,11 +107,11 @@ def run_study(
             stack.enter_context(bench)
             candidates = Candidates(study, space, data, bench, table)
             gpus = for_training(fleet, targets.values())
-            reason, last = _search(study, folder, candidates, launcher, journal, presence, account, gpus)
-            results = _finish(study, folder, journal, reason) if last else results_of(study, folder, journal.events)
+            reason = _search(study, folder, candidates, launcher, journal, presence, account, gpus)
+            results = results_of(study, folder, journal.events)
         except KeyboardInterrupt:
-            if journal.last("started") is not None:
-                _finish(study, folder, journal, None)
+            kept.give_up()
+            interrupt(study, folder, journal)
             ended = sum(trial.ended for trial in journal.trials.values())
             raise Interrupted(
                 f"interrupted with {ended} trials done; go on with the same command and --resume"
@@ -169,8 +167,8 @@ def _search(
     presence: Presence | None,
     account: Account,
     gpus: list[str] | None,
-) -> tuple[str, bool]:
-    """Why it ended, and whether it is this controller that ends it."""
+) -> str:
+    """Why it ended: searched, confirmed, and the results written, by this controller or another one."""
     with account.span("measuring"):
         begin(study, folder, candidates.bench, journal)
     objectives, limits = plan_of(study, journal.last("started"))
@@ -186,7 +184,7 @@ def _search(
     )
     proposals = Proposals(
         spec_of(study, plan, candidates.data),
-        study.seed + (len(presence.others) if presence is not None else 0),
+        study.seed + (seed_offset(journal, presence) if presence is not None else 0),
         known=lambda: [
             *told([trial for trial in journal.trials.values() if trial.of_space], plan.modelled),
             *(scout.as_told(plan.modelled) for scout in scouts_in(journal).values() if scout.metrics),
@@ -206,46 +204,26 @@ def _search(
         )
         reason = search.run()
         proposals.close()
-        if presence is not None and not _my_turn(journal, presence):
-            return reason, False
-        found = results_of(study, folder, journal.events)
-        # With the incumbent, so that what it is compared with was measured side by side with it.
-        incumbent = found.baseline.index if found.baseline is not None else None
-        members = [trial for trial in found.trials if trial.index in (*found.front, incumbent)]
-        confirm(members, folder=folder, candidates=candidates, journal=journal, jobs=jobs, account=account)
+        while presence is None or my_turn(journal, presence):
+            found = results_of(study, folder, journal.events)
+            # With the incumbent, so that what it is compared with was measured side by side with it.
+            incumbent = found.baseline.index if found.baseline is not None else None
+            with suppress(TakenOver):  # by another controller, for which this one was gone
+                confirm(
+                    [trial for trial in found.trials if trial.index in (*found.front, incumbent)],
+                    folder=folder,
+                    candidates=candidates,
+                    journal=journal,
+                    jobs=jobs,
+                    account=account,
+                    closing=folder_of(journal) if jobs.local else 0,
+                )
+                finish(study, folder, journal, reason)
+                break
     finally:
         proposals.close()
         jobs.cancel_all()
-    return reason, True
-
-
-def _my_turn(journal: Journal, presence: Presence) -> bool:
-    """Of several controllers one confirms the front, another one if it is gone. False: the front was confirmed, and
-    since then no trial has gone on.
-    """
-    begun = max(event.seq for kind in ("started", "resumed") if (event := journal.last(kind)) is not None)
-    while True:
-        closing, finished = journal.last("closing"), journal.last("finished")
-        place, by = (closing.seq, closing.data["by"]) if closing is not None else (0, None)
-        ended = finished is not None and finished.seq > place and finished.data.get("by") == by
-        if ended and place > max(begun, journal.worked):
-            return False
-        if ended or presence.gone(by):
-            if journal.append_now("closing"):
-                return True
-            continue
-        journal.notify("tick")
-        time.sleep(_TICK_S)
-        journal.news()
-
-
-def _finish(study: Study, folder: RunFolder, journal: Journal, reason: str | None) -> Results:
-    """``reason`` is ``None`` where the search was interrupted."""
-    journal.notify("writing")
-    results = results_of(study, folder, journal.events)
-    write_results(results)  # before other controllers hear of it, and read them
-    journal.append("interrupted" if reason is None else "finished", None, reason=reason)
-    return results
+    return reason
 
 
 def _nothing(results: Results, reason: str) -> Exception:

@@ -34,6 +34,7 @@ from profiles.errors import HwnasError
 
 _TICK_S = 0.1
 _TRAINING_ATTEMPTS = 2
+_STOPPED = ("early_stopped", "failed")  # their jobs may have been cancelled; of a failed one where it timed out
 
 
 class Search:
@@ -66,7 +67,9 @@ class Search:
         self._endings = Endings(plan, candidates, journal, proposals, account)
         self._courses = Courses(plan.folder, plan.objectives, plan.limits) if plan.study.search.early_stopping else None
         self._scouting = Scouting(plan, candidates, journal, jobs, proposals)
-        self._stalled: str | None = None
+        self._stopped_by_others: list[Trial] = []  # while these live: each cancels what it stopped
+        finished = journal.last("finished")
+        self._finished = finished.seq if finished is not None else 0  # what an earlier search said, it said of its end
         self._looked_after = -1  # so many ended trials for the last time whether the search stalls
         budget = plan.study.budget
         self._until = time.monotonic() + budget.hours * 3600 if budget.hours else None
@@ -111,6 +114,12 @@ class Search:
         return max(3, (budget.trials or len(self._journal.trials)) // 4)
 
     @property
+    def _stalled(self) -> str | None:
+        """Why the search is to end, as it was found by one controller for all: each looks at other moments."""
+        stalled = self._journal.last("stalled")
+        return stalled.data["reason"] if stalled is not None and stalled.seq > self._finished else None
+
+    @property
     def _wanted(self) -> bool:
         """Whether the budget allows one more trial."""
         budget = self._plan.study.budget
@@ -130,11 +139,17 @@ class Search:
         """What the others did meanwhile, and what one that is gone has left."""
         for trial in self._journal.news():
             self._endings.tell(trial)
+            if trial.state in _STOPPED and trial.owner != self._journal.me:
+                self._stopped_by_others.append(trial)
         self._scouting.hear()
         for key in self._jobs.running:
             if self._journal.trials[key.trial].owner != self._journal.me:
                 self._jobs.drop(key)
         if self._presence is not None:
+            gone = {name for name in {trial.owner for trial in self._stopped_by_others} if self._presence.gone(name)}
+            for trial in [trial for trial in self._stopped_by_others if trial.owner in gone]:
+                self._stopped_by_others.remove(trial)
+                self._stop_leftover(trial)
             for index in [trial.index for trial in self._journal.open]:
                 trial = self._journal.trials[index]  # as it is by now: taking one over may have read on
                 if not trial.ended and trial.owner != self._journal.me and self._presence.gone(trial.owner):
@@ -146,28 +161,26 @@ class Search:
         if not self._journal.append_now("taken_over", trial.index):
             return  # perhaps by another one: looked at again
         trial = self._journal.trials[trial.index]
-        if trial.state != "training":
-            return
-        if self._jobs.local and not same_machine(before):
+        if trial.state == "training" and self._jobs.local and not same_machine(before):
             # Its job has died with it; if it was only cut off, that job still writes into its folder.
             reason = f"{before}, which trained it, is gone"
             self._journal.append("retried", trial.index, attempt=trial.attempt + 1, reason=reason)
-        else:
-            self._start(trial, trial.attempt)
 
     # The steps
 
     def _adopt(self) -> None:
-        """Trainings that were under way when an earlier controller ended."""
+        """What was under way when an earlier controller ended."""
         if self._presence is None:
             for trial in self._journal.open:
                 if trial.owner != self._journal.me:
                     self._take_over(trial)
-                elif trial.state == "training":
-                    self._start(trial, trial.attempt)
         for trial in self._trials:
-            if trial.state == "early_stopped":  # journalled, and then perhaps killed before the job was cancelled
-                self._jobs.stop_leftover(self._plan.folder.trial(trial.index).retry(trial.attempt))
+            if trial.state in _STOPPED:
+                self._stop_leftover(trial)
+
+    def _stop_leftover(self, trial: Trial) -> None:
+        """Who stopped it journalled that, and was then perhaps killed before the job was cancelled."""
+        self._jobs.stop_leftover(self._plan.folder.trial(trial.index).retry(trial.attempt))
 
     def _propose(self) -> None:
         proposal = self._proposals.poll()
@@ -245,6 +258,9 @@ class Search:
             self._proposals.go_on()
 
     def _launch(self) -> None:
+        for trial in self._journal.mine:  # trainings of a controller that is gone first: a cluster's run on
+            if trial.state == "training" and self._jobs.free > 0 and Key(trial=trial.index) not in self._jobs.running:
+                self._start(trial, trial.attempt)
         for trial in self._journal.mine:
             if trial.state == "profiled":
                 with suppress(TakenOver):
@@ -280,8 +296,9 @@ class Search:
 
     def _stop_early(self) -> None:
         """Trainings that cannot better the front any more; and the whole search, where it no longer betters it."""
-        if self._courses is not None and self._jobs.running:
-            own = [trial for trial in self._trials if trial.ended or trial.owner == self._journal.me]
+        running = self._jobs.running
+        if self._courses is not None and running:
+            own = [trial for trial in self._trials if trial.ended or Key(trial=trial.index) in running]
             for trial, stop in self._courses.to_stop(own):
                 known = {"step": stop.step, "steps": stop.steps, "hoped": dict(stop.hoped)}
                 with suppress(TakenOver):
@@ -290,8 +307,9 @@ class Search:
                     self._endings.tell(trial)
         ended = len(self._journal.trials) - len(self._journal.open)
         if self._stalled is None and ended != self._looked_after:  # else the answer, two hypervolumes, is the same
-            self._looked_after = ended
-            self._stalled = stall(self._trials, self._plan.study.search, self._plan.objectives, self._plan.limits)
+            reason = stall(self._trials, self._plan.study.search, self._plan.objectives, self._plan.limits)
+            if reason is None or self._journal.append_now("stalled", reason=reason):
+                self._looked_after = ended
 
     def _ended(self, trial: Trial, outcome: Outcome) -> None:
         if outcome.reason is None:

@@ -95,11 +95,6 @@ class Slurm:
         return None
 
 
-def cancel(job_id: str) -> None:
-    """Raises OSError or subprocess.SubprocessError."""
-    subprocess.run(["scancel", job_id], capture_output=True, timeout=_ANSWER_S, check=True)
-
-
 def _word(states: Sequence[str]) -> Word:
     """``states``: of the job, then of its steps; none where Slurm does not know it."""
     if not states:

@@ -49,9 +49,9 @@ class Database:
         address: sa.URL | str = sa.URL.create("sqlite", database=str(url)) if isinstance(url, Path) else url
         self.name = str(url) if isinstance(url, Path) else shown(url)
         self._say = say or logging.getLogger(__name__).warning
-        self._given_up = False  # once it was waited for in vain: what follows is to end soon
+        self._given_up = False
         try:
-            self._engine = sa.create_engine(address, connect_args=_limits(address))
+            self._engine = sa.create_engine(address, connect_args=_limits(address), **_pool(address))
         except (sa.exc.ArgumentError, ValueError):
             raise InputError(
                 f"--store: given {self.name}; accepted: a file, or a SQLAlchemy URL such as {_EXAMPLE}"
@@ -79,6 +79,10 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
+    def give_up(self) -> None:
+        """A server that is away is not waited for until it answers again: what follows is to end soon."""
+        self._given_up = True
+
     def run(self, work: Callable[[sa.Connection], _T], patience_s: float = PATIENCE_S) -> _T:
         """What ``work`` returns, called in a transaction, and again in a new one where the connection was lost.
 
@@ -98,7 +102,7 @@ class Database:
         try:
             return self._again(work, patience_s)
         except (UnavailableError, KeyboardInterrupt):
-            self._given_up = True
+            self.give_up()
             raise
 
     def add(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], once: str | None = None) -> bool:
@@ -201,6 +205,11 @@ def _limits(address: sa.URL | str) -> dict[str, int]:
     if url.get_backend_name() != "postgresql" or url.get_driver_name() not in _LIBPQ:
         return {}
     return {key: limit for key, limit in _SILENCE.items() if key not in url.query}
+
+
+def _pool(address: sa.URL | str) -> dict[str, int]:
+    """A server's connections are few and shared by many: two for all threads, each of which has one for a moment."""
+    return {} if sa.make_url(address).get_backend_name() == "sqlite" else {"pool_size": 2, "max_overflow": 0}
 
 
 def _lost(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> bool:

@@ -76,6 +76,10 @@ class Store:
     def close(self) -> None:
         self._database.close()
 
+    def give_up(self) -> None:
+        """As ``Database.give_up``: of who was interrupted."""
+        self._database.give_up()
+
     def __enter__(self) -> Store:
         return self
 

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import wait_for
 
+from nas.begin import seed_offset
+from nas.closing import folder_of, my_turn
 from nas.folder import RunFolder, locked
 from nas.journal import Journal, TakenOver
 from nas.presence import Presence, own_name, same_machine
-from nas.run import _my_turn
 from nas.run_store import open_store, served
 from profiles.errors import InputError
 from profiles.store import Store
@@ -104,7 +105,6 @@ def test_who_is_gone(tmp_path: Path) -> None:
                 store.beat("s", ELSEWHERE)
                 time.sleep(0.05)
                 assert not presence.gone(ELSEWHERE)
-            assert presence.others == [ELSEWHERE]
             wait_for(lambda: presence.gone(ELSEWHERE))
             newcomer = "process 3 (1) on yet.another.machine (0123456789ab)"
             store.beat("s", newcomer)
@@ -156,16 +156,52 @@ def test_the_front_is_closed_again_after_trials_that_came_late(tmp_path: Path) -
             one.append(kind)
         assert propose(one, "d0")
         one.append("completed", 0, metrics={})
-        assert _my_turn(one, living)
+        assert my_turn(one, living)
         assert propose(other, "d1")  # its budget is a larger one
         one.append("confirmed", 0, metrics={}, sems={})
         one.append("finished", None, reason="")
         other.append("completed", 1, metrics={})
-        assert _my_turn(other, living)
+        assert my_turn(other, living)
         other.append("confirmed", 1, metrics={}, sems={})
         other.append("finished", None, reason="")
         one._read_on()
-        assert not _my_turn(one, living) and not _my_turn(other, living)
+        assert not my_turn(one, living) and not my_turn(other, living)
+
+
+def test_controllers_that_begin_together_have_generators_of_their_own(tmp_path: Path) -> None:
+    living: Any = SimpleNamespace(gone=lambda name: name is None)
+    with Store(tmp_path / "s.db") as store:
+        journals = [Journal(store, "s", me=name) for name in ("one", "other", "third")]
+        for journal, kind in zip(journals, ("started", "resumed", "resumed"), strict=True):
+            journal.append(kind)
+        assert [seed_offset(journal, living) for journal in journals] == [0, 2, 3]
+        later = Journal(store, "s", me="later")
+        later.append("resumed")
+        assert seed_offset(later, SimpleNamespace(gone=lambda name: name != "later")) == 0  # type: ignore[arg-type]
+
+
+def test_one_that_was_away_learns_that_another_one_closes(tmp_path: Path) -> None:
+    """Each has taken the other for gone; only the last one's word counts, and a local training has its own folder."""
+    alone: Any = SimpleNamespace(gone=lambda name: True)
+    me = own_name()
+    with Store(tmp_path / "s.db") as store:
+        away, here = Journal(store, "s", me=ELSEWHERE), Journal(store, "s", me=me)
+        away.append("started")
+        assert propose(away, "d0")
+        away.append("completed", 0, metrics={})
+        assert my_turn(away, alone) and folder_of(away) == 0
+        here._read_on()
+        assert my_turn(here, alone) and folder_of(here) == 5 == here.every("closing")[-1].seq
+        with pytest.raises(TakenOver):
+            away.append("confirmed", 0, metrics={"by": 1}, sems={})
+        with pytest.raises(TakenOver):
+            away.append("finished", None, reason="")
+        here.append("confirmed", 0, metrics={"by": 2}, sems={})
+        again = Journal(store, "s", me=me.replace("process ", "process 9"))
+        assert my_turn(again, alone) and folder_of(again) == 5  # of this machine, too: it goes on there
+        assert store.events("s")[-2].data["metrics"] == {"by": 2}
+    place = RunFolder(tmp_path).trial(0)
+    assert place.confirm(1).name == "confirm-1" and place.confirm(1, 5).name == "confirm-1-5"
 
 
 def test_a_password_is_not_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

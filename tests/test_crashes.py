@@ -318,6 +318,25 @@ def test_what_another_controller_took_over_meanwhile_is_left_to_it() -> None:
 
 
 @pytest.mark.parametrize("cluster", [False, True])
+def test_trainings_that_are_taken_over_wait_for_room(cluster: bool) -> None:
+    world = World(["fine"] * 3, cluster)
+    with a_folder() as (folder, store):
+        dead = Journal(store, "s", me=None if not cluster else "dead")
+        for index in range(3):
+            dead.append("proposed", index, choices={"hidden_size_1": 16 + index}, digest=f"d{index}", source="x")
+            dead.append("profiled", index, metrics={"latency_ms@local": 0.1}, sems={})
+            dead.append("training", index, attempt=0)
+        search = a_search(world, folder, store, 2, "me" if cluster else None, lambda name: name == "dead")
+        search._adopt()
+        search._hear()
+        search._launch()
+        assert [key.trial for key in search._jobs.running] == [0, 1]
+        assert len(search._journal.mine) == 3
+        assert search.run() == "the budget is used up"
+        check(world, store)
+
+
+@pytest.mark.parametrize("cluster", [False, True])
 def test_a_scheduler_that_takes_no_job_ends_the_search_and_no_trial(cluster: bool) -> None:
     world = World(["fine", "fine"], cluster)
     with a_folder() as (folder, store):
@@ -367,3 +386,50 @@ def test_whether_a_search_stalls_is_asked_after_an_end_and_not_at_each_tick(monk
             for _ in range(3):
                 search._stop_early()
     assert asked == [1, 1]  # at first, and after the end
+
+
+@pytest.mark.parametrize("end", [("early_stopped", {"hoped": {}}), ("failed", {"step": "training"})])
+@pytest.mark.parametrize("joins", [False, True])
+def test_what_a_dead_controller_stopped_and_did_not_cancel_is_cancelled(
+    end: tuple[str, dict[str, Any]], joins: bool
+) -> None:
+    """By one that lives on, and by one that begins later."""
+    world = World(["fine"], cluster=True)
+    with a_folder() as (folder, store):
+        dead = Journal(store, "s", me="dead")
+        dead.append("proposed", 0, choices={"hidden_size_1": 16}, digest="d", source="x")
+        dead.append("training", 0, attempt=0)
+        searches = [] if joins else [a_search(world, folder, store, 1, "me", lambda name: name == "dead")]
+        world.running[folder.trial(0).job] = 99
+        dead.append(end[0], 0, reason="no result within 1 s", **end[1])
+        if joins:
+            search = a_search(world, folder, store, 1, "me", lambda name: name == "dead")
+            search._adopt()
+        else:
+            (search,) = searches
+            search._journal._read_on()
+            search._hear()
+        search._jobs.cancel_all()
+        assert not world.running
+
+
+def test_what_one_controller_finds_stalled_is_over_for_all_until_the_search_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others look at other moments, and need not find it."""
+    with a_folder() as (folder, store):
+        world, rule = World(["fine"] * 2, cluster=True), {"global_stopping": {"window": 1}}
+
+        def search(me: str) -> Search:
+            return a_search(world, folder, store, 1, me, lambda name: False, search=rule)
+
+        one, other = search("one"), search("other")
+        monkeypatch.setattr("nas.search.stall", lambda *_: "it stalled")
+        one._stop_early()
+        monkeypatch.setattr("nas.search.stall", lambda *_: None)
+        other._journal._read_on()
+        other._stop_early()
+        assert [each._over() for each in (one, other)] == ["it stalled", "it stalled"]
+        one._journal.append("finished", None, reason="it stalled")
+        other._journal._read_on()
+        assert other._over() == "it stalled" and search("later")._over() is None

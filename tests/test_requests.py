@@ -153,6 +153,16 @@ def test_local_docker(tmp_path: Path) -> None:
     assert found.kwargs["device_requests"][0]["Count"] == 1 and name.startswith("hwnas-trials-3-")
 
 
+def test_dollar_signs_of_the_current_folder_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a$$b ${app_id}"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (found,) = Launcher("local_docker", **ASKED).request(TRIAL / "c", TRIAL / "job").request.containers
+    assert found.kwargs["environment"]["PYTHONPATH"] == str(folder)
+    (replica,) = Launcher("slurm").request(TRIAL / "c", TRIAL / "job").request.replicas.values()
+    assert str(folder) in replica.env["PYTHONPATH"].split(":")
+
+
 def test_slurm(tmp_path: Path) -> None:
     """No container: hwnas is there, at the same place, on every node."""
     launcher = Launcher("slurm", {"partition": "main", "time": 5}, cpu=2, gpu=1, memory_mb=8000)
@@ -160,6 +170,7 @@ def test_slurm(tmp_path: Path) -> None:
     (replica,) = found.replicas.values()
     asked = {"cpus-per-task": "2", "gpus-per-task": "1", "mem": "8000", "partition": "main", "time": "5"}
     assert asked.items() <= replica.sbatch_opts.items()
+    assert replica.srun_opts["cpus-per-task"] == "2"  # which srun does not take from the batch job
     assert found.job_dir == str(TRIAL / "job" / "torchx")
     # After a preemption hwnas itself starts another job; Slurm would start this one again beside it.
     assert "--no-requeue" in found.materialize() and "--requeue" not in found.materialize()
@@ -171,6 +182,7 @@ def test_slurm(tmp_path: Path) -> None:
         ("kubernetes", {"queue": "q"}, "", r"train\.image: given ''; accepted: a container image"),
         ("kubernetes", {}, "i", r"train\.options\.queue: not given; accepted: Volcano queue"),
         ("aws_batch", {}, "i", r"train\.options\.queue: not given"),
+        ("lsf", {}, "", r"train\.image: given ''; accepted: a container image with hwnas in it, for lsf"),
         ("local_docker", {"nowhere": 1}, "i", r"train\.options\.nowhere: given 1; accepted: .*privileged"),
     ],
 )
@@ -179,6 +191,12 @@ def test_what_is_lacking_is_said_before_anything_starts(
 ) -> None:
     with pytest.raises(InputError, match=message):
         Launcher(scheduler, options, image=image)
+
+
+@pytest.mark.parametrize("mount", ["/runs:/runs", "type=bind,src=/runs", "type=nfs,src=a,dst=/b", "", "type=device"])
+def test_a_wrong_mount_is_bad_input_before_anything_starts(mount: str) -> None:
+    with pytest.raises(InputError, match=rf"train\.mounts: given '{mount}'; accepted: type=bind, volume or dev"):
+        Launcher("local_docker", mounts=["type=bind,src=/a,dst=/a", mount], image="i")
 
 
 def test_a_missing_package_is_one_line_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from report_example import STUDY, write_example
 
+from nas.closing import interrupt
+from nas.journal import Journal
 from nas.results import read_results, trials_frame, write_results
+from profiles.store import Store
 
 TRAINED = b"not a network"  # as the example has it
 
@@ -53,3 +56,15 @@ def test_a_baseline_without_choices_leaves_whole_numbers_whole(tmp_path: Path) -
     assert whole and {str(table[name].dtype) for name in whole} == {"Int64"}
     text = table.to_csv(index=False).splitlines()
     assert text[2].split(",")[2 + choices.index("width")] == str(results.trials[1].choices["width"])
+
+
+def test_an_interrupted_search_writes_what_it_found_without_its_store(tmp_path: Path) -> None:
+    results = write_example(tmp_path / "run")
+    tables = {path: path.read_text() for path in results.folder.path.glob("*.csv")}
+    with Store(results.folder.database) as store:
+        journal = Journal(store, results.study.name)
+        for path in tables:
+            path.unlink()
+        results.folder.database.write_bytes(b"no database")
+        interrupt(results.study, results.folder, journal)
+    assert len(tables) == 2 and {path: path.read_text() for path in tables} == tables

@@ -166,3 +166,45 @@ def test_the_timeout_of_an_adopted_job_counts_from_its_own_start(
     ended = [outcome.reason for _, outcome in jobs.ended()]
     assert ended == (["no result within 60 s (train.timeout_s)"] if ends else [])
     assert {path.name for path in out.iterdir()} <= {"handle", "job.json"}
+
+
+def test_a_job_that_began_while_nobody_looked_is_as_old_as_it_says(cluster: Cluster, tmp_path: Path) -> None:
+    """The controller measured, or waited for its database; the job was in the queue for most of that."""
+    (tmp_path / "candidate.json").write_text("{}")
+    jobs = Jobs(Launcher("slurm"), parallel=1, timeout_s=0.5, script=None, account=Account())
+    out = tmp_path / "job"
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", out)
+    assert jobs.ended() == []
+    time.sleep(0.6)
+    files.write_json(out / "job.json", {})
+    assert jobs.ended() == []
+    os.utime(out / "job.json", (time.time() - 60,) * 2)
+    jobs = jobs_of(Launcher("slurm"))
+    jobs.start(Key(trial=1), tmp_path / "candidate.json", tmp_path / "1" / "job")
+    (out / "job.json").rename(tmp_path / "1" / "job" / "job.json")
+    assert jobs.ended() == [] and round(jobs.longest_s, -1) == 60
+
+
+def test_a_cancellation_that_failed_is_tried_again_before_the_search_ends(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who tries is a thread, which ends with the process."""
+    monkeypatch.setattr("nas.launcher._CANCEL_AGAIN_S", (0.5,))
+    (tmp_path / "candidate.json").write_text("{}")
+    cluster.fails_until("scancel", 1)
+    jobs = jobs_of(Launcher("slurm"))
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
+    jobs.stop(Key(trial=0))
+    jobs.cancel_all()
+    assert len(cluster.calls("scancel")) == 2
+
+
+def test_what_a_search_gives_up_on_a_cluster_runs_on_and_takes_no_room(cluster: Cluster, tmp_path: Path) -> None:
+    """The front is then confirmed, and does not wait for it."""
+    (tmp_path / "candidate.json").write_text("{}")
+    jobs = Jobs(Launcher("slurm"), parallel=1, timeout_s=60, script=None, account=Account())
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
+    jobs.cancel_all()
+    assert jobs.running == [] and jobs.free == 1 and not cluster.calls("scancel")
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
+    assert len(jobs.running) == len(cluster.calls("sbatch")) == 1  # adopted

@@ -24,7 +24,7 @@ from benchmarks.figures._units import lines_of
 from devices.fleet import load_fleet
 from nas.results import read_results
 from nas.study_file import load_study
-from profiles.errors import Interrupted, UnavailableError
+from profiles.errors import Interrupted, MeasurementError, UnavailableError
 from profiles.records import Profile
 from profiles.store import Store
 
@@ -103,11 +103,13 @@ def _two(server: Server) -> list[str]:
         _null.write_study(folder)
         options = ["--resume", "--trials", str(2 * TOGETHER), "--store", server.url]
         begun = time.monotonic()
-        both = [_null.start(folder, options, log) for log in ("one", "other")]
-        codes = [process.wait() for process in both]
+        both = {log: _null.start(folder, options, log) for log in ("one", "other")}
+        codes = {log: process.wait() for log, process in both.items()}
         wall_s = time.monotonic() - begun
-        if any(codes):
-            raise UnavailableError(f"a controller failed: {(folder / 'one').read_text()[-500:]}")
+        for log, code in codes.items():
+            if code:
+                said = " ".join((folder / log).read_text().split())[-500:]
+                raise MeasurementError(f"a controller failed with exit code {code}: {said}")
         os.environ["PGPASSWORD"] = server.password
         sys.path.append(str(folder))
         results = read_results(folder / "runs" / "null")

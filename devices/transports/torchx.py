@@ -34,14 +34,16 @@ from typing import Annotated, Any, ClassVar
 
 import pydantic
 
-from devices import depot, mailbox, protocol
+from devices import depot, mailbox, protocol, slurm
 from devices.transports import last_line, piped
 from profiles.errors import InputError, UnavailableError
 
 _OUTPUT_FOLDER = {"local_cwd": "log_dir", "slurm": "job_dir"}  # option for what the scheduler itself writes
 _FASTEST_S, _SLOWEST_S = 0.02, 0.5  # between two looks into the folder
 _ASK_S = 5.0  # between two questions to the scheduler
+_LOOK_S = 1.0  # between two looks at its last answer, and for a sign of life
 _SILENCE_S = 45.0  # of a job that has begun
+_SILENT = "its scheduler does not answer"
 _END_S = 1.0  # for a job to end by itself, before it is cancelled
 _KEPT_S = 24 * 3600.0
 
@@ -149,6 +151,7 @@ class _Job:
         self._request_id: object = None
         self._handle: str | None = None
         self._begun = False
+        self._said = _SILENT, False  # the scheduler's last word, and whether that is the job's end
         words = [str(session / "mailbox.py"), str(session), str(agent), str(device.folder / "nodes")]
         role = Role(
             name="agent",
@@ -164,6 +167,8 @@ class _Job:
         try:
             self._runner = Runner("hwnas", factories)
             request = self._runner.dryrun(AppDef(name="hwnas-agent", roles=[role]), device.scheduler, options)
+            if device.scheduler == "slurm":
+                slurm.complete(request.request)
             self._handle = self._runner.schedule(request)
         except Exception as error:  # a scheduler's: anything
             said = " ".join(str(error).split())[:300]
@@ -177,8 +182,9 @@ class _Job:
     def serve(self, output: int, over: threading.Event) -> str:
         """Carry answers until the session is over, and then nothing; else why the job has ended."""
         incoming = mailbox.Receiver(str(self._session / "to-host"))
+        threading.Thread(target=self._ask, args=(over,), daemon=True).start()
         begin = heard = time.monotonic()
-        asked, pause_s, alive, said = begin, _FASTEST_S, "", ""
+        looked, pause_s, alive, said = begin, _FASTEST_S, "", ""
         while not over.is_set():
             now = time.monotonic()
             if data := incoming.receive():
@@ -187,8 +193,8 @@ class _Job:
                 continue
             if incoming.end is not None:
                 return self._last_words(incoming.end)
-            if now - asked > _ASK_S:
-                asked, (state, ended) = now, self._state()
+            if now - looked > _LOOK_S:
+                looked, (state, ended) = now, self._said
                 if (sign := self._sign()) != alive:
                     alive, heard, self._begun = sign, now, True
                 if ended:
@@ -200,7 +206,8 @@ class _Job:
                     return f"the job {self._handle} gave no sign of life for {_SILENCE_S:g} s: {state}"
                 if not self._begun and now - begin > self._device.start_s:
                     return f"the job {self._handle} did not start within {self._device.start_s:g} s: {state}"
-                if not self._begun and state != said and self._request_id is not None:
+                told = state != _SILENT or now - begin > 2 * _ASK_S  # until then it may just be slow
+                if not self._begun and told and state != said and self._request_id is not None:
                     said = state
                     message = f"waiting for the job {self._handle} to start: {state}"
                     protocol.write(output, {"id": self._request_id, "event": "waiting", "message": message})
@@ -216,10 +223,18 @@ class _Job:
             time.sleep(0.02)
         try:
             if not end_file.exists() and self._handle:
-                self._runner.cancel(self._handle)
+                if self._device.scheduler == "slurm":
+                    slurm.cancel(self._handle)
+                else:
+                    self._runner.cancel(self._handle)
             self._runner.close()
         except Exception as error:
             print(f"the job {self._handle} could not be cancelled: {error}", file=sys.stderr)
+
+    def _ask(self, over: threading.Event) -> None:
+        """In a thread of its own: a scheduler's command may hang, and answers of the agent must not wait for it."""
+        while not over.wait(_ASK_S):
+            self._said = self._state()
 
     def _state(self) -> tuple[str, bool]:
         """What the scheduler says of the job, and whether that is its end."""
@@ -228,7 +243,7 @@ class _Job:
         try:
             status = self._runner.status(self._handle) if self._handle else None
         except Exception:  # TorchX knows not all of what Slurm says; then the signs of life decide
-            return "its scheduler does not answer", False
+            return _SILENT, False
         if status is None:
             return "its scheduler no longer knows it", True
         message = f" ({status.msg})" if status.msg else ""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torchx import specs
 
 import nas
 import profiles
+from profiles.errors import InputError
 
 
 def train(
@@ -50,11 +53,10 @@ def train(
     arguments = ["-m", "nas.training.job", candidate, out_dir, script]
     if die_with:
         arguments += ["--die-with", str(die_with)]
-    # TorchX replaces ${...} in arguments; "$$" stands for a dollar sign in a path.
-    arguments = [argument.replace("$", "$$") for argument in arguments]
+    arguments = [_as_it_is(argument) for argument in arguments]
     if ticket:
         arguments += ["--ticket", ticket, "--app-id", specs.macros.app_id]
-    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": _python_path(inside=bool(image))}
+    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": _as_it_is(_python_path(inside=bool(image)))}
     if visible_gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible_gpu
     role = specs.Role(
@@ -64,9 +66,26 @@ def train(
         args=arguments,
         env=environment,
         resource=specs.Resource(cpu=cpu, gpu=gpu, memMB=memory_mb),
-        mounts=specs.parse_mounts([part for mount in mounts or [] for part in mount.split(",")]),
+        mounts=mounts_of(mounts or []),
     )
     return specs.AppDef(name=_app_name(name), roles=[role])
+
+
+def _as_it_is(text: str) -> str:
+    """TorchX replaces ${...} in arguments and in the environment; "$$" stands for a dollar sign in a path."""
+    return text.replace("$", "$$")
+
+
+def mounts_of(given: Sequence[str]) -> list[Any]:
+    """As TorchX has them. Raises InputError."""
+    found = []
+    for mount in given:
+        try:
+            found += specs.parse_mounts(mount.split(","))
+        except (LookupError, ValueError, AssertionError):
+            accepted = "type=bind, volume or device first, as in type=bind,src=/runs,dst=/runs,readonly=true"
+            raise InputError.of("study", "train.mounts", mount, accepted) from None
+    return found
 
 
 def _python_path(inside: bool) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from processes import wait_for
@@ -74,6 +76,25 @@ def test_a_store_that_cannot_be_used_is_one_line_without_a_password(postgres: Se
         assert postgres.password not in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_all_threads_of_a_controller_share_two_connections(postgres: Server) -> None:
+    query = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+
+    def write(store: Store) -> None:
+        for _ in range(20):
+            store.append("many", "x", None, {})
+
+    with Store(postgres.url) as other, Store(postgres.url) as store:
+        other.events("many")
+        threads = [threading.Thread(target=write, args=(store,)) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        most = max(other._database.run(lambda connection: connection.scalar(query)) or 0 for _ in range(50))
+        for thread in threads:
+            thread.join()
+        assert len(store.events("many")) == 16 * 20
+    assert most <= 3  # with the one that asks
+
+
 def test_a_server_that_is_killed_is_waited_for_and_nothing_is_kept_twice(postgres: Server) -> None:
     said: list[str] = []
     with Store(postgres.url, said.append) as store:
@@ -134,6 +155,23 @@ def test_two_controllers_one_of_them_killed_and_the_server_too(
         assert [kinds[index, kind] for kind in ("proposed", "profiled", "completed")] == [1, 1, 1]
     assert [event.seq for event in results.events] == list(range(1, len(results.events) + 1))
     assert any(event.kind == "finished" for event in results.events)
+
+
+def test_ctrl_c_while_the_server_is_away_leaves_what_was_found(postgres: Server, tmp_path: Path) -> None:
+    _null.write_study(tmp_path, time_ms=20)
+    run = tmp_path / "runs" / "null"
+    search = _null.start(tmp_path, ["--trials", "400", "--store", postgres.url], "log")
+    try:
+        wait_for(lambda: len(list(run.glob("trials/*/metrics.json"))) > 5, 120)
+        postgres.kill()
+        wait_for(lambda: "waiting for it" in (tmp_path / "log").read_text(), 60)
+        search.send_signal(signal.SIGINT)
+        code = search.wait(120)
+    finally:
+        search.kill()
+        postgres.start()
+    assert code == 130 and "trials done; go on with the same command and --resume" in (tmp_path / "log").read_text()
+    assert len((run / "trials.csv").read_text().splitlines()) > 5
 
 
 def test_profiles_of_the_command_line_go_there_too(postgres: Server, tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""What TorchX 0.7 leaves to be said to Slurm, of trainings and of the job that is a device."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+_ANSWER_S = 30.0
+
+
+def complete(request: Any) -> None:
+    """TorchX's request for a job, changed in place: to have what it asks for, and to run once."""
+    for replica in request.replicas.values():
+        # What starts a job that was preempted in its place is hwnas; Slurm would run the old one beside it.
+        replica.sbatch_opts.pop("requeue", None)
+        replica.sbatch_opts["no-requeue"] = None
+        # srun does not take that over from the batch job since Slurm 22.05: it would give the process one core.
+        if cores := replica.sbatch_opts.get("cpus-per-task"):
+            replica.srun_opts["cpus-per-task"] = cores
+
+
+def id_of(handle: str) -> str:
+    """As Slurm calls the job that TorchX calls ``handle``."""
+    return handle.rpartition("/")[2]
+
+
+def cancel(handle: str) -> None:
+    """TorchX would ask ``sacct`` first, and cancel nothing where the cluster keeps no accounts.
+
+    Raises OSError or subprocess.SubprocessError.
+    """
+    subprocess.run(["scancel", id_of(handle)], capture_output=True, timeout=_ANSWER_S, check=True)
