@@ -10,7 +10,8 @@ import typer
 from benchmarks.cli_options import Csv, Fleet, Html, Json, Shape, StoreUrl
 
 Target = Annotated[
-    list[str] | None, typer.Option("--target", help="A target of the fleet (repeatable), or all that its file names.")
+    list[str] | None,
+    typer.Option("--target", help="A target of the fleet (repeatable); all: those that its file names; default local."),
 ]
 Inputs = Annotated[
     Path | None, typer.Option("--inputs", metavar="FILE.npz", help="Inputs by name; default random ones.")

@@ -124,6 +124,10 @@ class Work:
     def profiles(self) -> list[Profile]:
         return [side.profile for side in self.sides] + self.points
 
+    def rows(self, sort: str | None) -> list[Side]:
+        """Of the table: the sides, then what was swept beside them, which is compared with nothing."""
+        return [*side_by_side.ordered(self.sides, sort), *(Side(profile=one) for one in self.points)]
+
     @functools.cached_property
     def curves(self) -> list[sweeps.Curve]:
         """To be asked for once all is measured."""
@@ -197,7 +201,8 @@ def _show(work: Work, output: Output) -> None:
         knees = {"knees": sweeps.knees(work.curves)} if work.curves else {}
         print(json_.dumps(answer | knees, indent=1))
         return
-    folded(side_by_side.heads_of(sides), side_by_side.rows_of(sides))
+    rows = work.rows(output.sort)
+    folded(side_by_side.heads_of(rows), side_by_side.rows_of(rows))
     for line in (*_notes(sides), *slower_when_narrower(sides), *map(sweeps.told, work.curves)):
         print(line, file=sys.stderr)
     tell_missing(work.profiles)
@@ -209,7 +214,7 @@ def _write(work: Work, output: Output) -> None:
     remarks = [*slower_when_narrower(sides), *map(str, work.errors)]
     if output.csv:
         with written(output.csv, work.errors):
-            side_by_side.write_csv(sides, output.csv)
+            side_by_side.write_csv(work.rows(output.sort), output.csv)
     if output.html:
         from benchmarks.compare_page import page
 

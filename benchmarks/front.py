@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report_words import tests_of
-from benchmarks.tables import figure, table
+from benchmarks.tables import figure, folded
 from nas.generators import Limit
 from nas.journal import Trial
 from nas.results import Results, pick, read_results
@@ -69,7 +69,10 @@ def print_front(results: Results, members: list[int] | None = None) -> None:
         *tests,
         *(["against the baseline"] if results.baseline is not None else []),
     ]
-    table(heads, rows, title=f"{results.study.name}: the front, {len(rows)} of {len(results.trials)} trials")
+    folded(heads, rows, title=f"{results.study.name}: the front, {len(rows)} of {len(results.trials)} trials")
+    if rows:
+        spread = "; of figures of the test split the standard deviation over trainings" if tests else ""
+        print(f"±: one standard error{spread}", file=sys.stderr)
     for target, meter in _replayed(results):
         print(f"energy and power of {target} are replayed ({meter}), not measured", file=sys.stderr)
 

@@ -27,6 +27,10 @@ def jobs(models: Sequence[str], *, shapes: Shapes, inputs: Path | None, folder: 
     """
     if inputs is not None and not inputs.is_file():
         raise InputError(f"--inputs {inputs}: there is no such file")
+    for model in models:  # all of them first: exporting one takes seconds
+        if ":" not in model and not Path(model).is_file() and model not in reference.names():
+            known = ", ".join(reference.names())
+            raise InputError(f"{model}: there is no such model file; nor is it a reference model: {known}")
     found = []
     for number, (model, name) in enumerate(zip(models, _names(models), strict=True)):
         if ":" in model and not Path(model).is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from nas.own_process import run_module
 from nas.study import Constraint, Study
 from nas.study_file import load_study
 from profiles.database import without_password
-from profiles.errors import InputError, MeasurementError, NothingFits, UnavailableError
+from profiles.errors import HwnasError, InputError, Interrupted, MeasurementError, NothingFits, UnavailableError
 
 _FAR = 1e300  # no figure lies beyond
 
@@ -99,8 +100,19 @@ def _dry_run(study: Study, devices: object, out: Path, where: str) -> None:
             "objective": [o.model_copy(update={"threshold": None}) for o in study.objective],
         }
     )
-    with tempfile.TemporaryDirectory(prefix="hwnas-dry-run-") as folder, shown(tiny) as listener:
-        results = run_study(tiny, out=Path(folder) / "run", fleet=devices, listener=listener, where=where)  # type: ignore[arg-type]
+    folder = Path(tempfile.mkdtemp(prefix="hwnas-dry-run-"))
+    kept = False
+    try:
+        with shown(tiny) as listener:
+            results = run_study(tiny, out=folder / "run", fleet=devices, listener=listener, where=where)  # type: ignore[arg-type]
+    except Interrupted:
+        raise Interrupted("interrupted; a dry run keeps nothing") from None
+    except HwnasError:
+        kept = RunFolder(folder / "run").trial(0).path.exists()  # the logs tell more than the error
+        raise
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
     for metric, value in sorted(results.trials[-1].metrics.items()):
         print(f"{metric} = {value:.6g}")
     print(

@@ -32,7 +32,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str | None
     console.print(drawn)
 
 
-def folded(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def folded(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
     """As ``table``; one that is too wide for the terminal goes on below, its first column repeated, and columns
     without any figure are left out. Where it is piped, nothing is: the columns are always the same.
     """
@@ -44,7 +44,8 @@ def folded(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     kept = [place for place in range(len(heads)) if place == 0 or any(row[place] != "-" for row in rows)]
     for places in _folds(heads, rows, kept, console.width):
-        table([heads[place] for place in places], [[row[place] for place in places] for row in rows])
+        table([heads[place] for place in places], [[row[place] for place in places] for row in rows], title)
+        title = None
 
 
 def _folds(heads: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int], room: int) -> list[list[int]]:

@@ -130,6 +130,21 @@ class TrialFolder:
 
 
 @contextmanager
+def as_it_was(folder: RunFolder) -> Iterator[None]:
+    """Bad input that only shows after the search has begun, and before its first trial, leaves no study behind: what
+    is mended would be refused as another one. A database elsewhere is left alone.
+    """
+    new = not folder.begun
+    try:
+        yield
+    except InputError:
+        if new and not folder.elsewhere.is_file() and not any(folder.path.glob("trials/*")):
+            for path in (folder.study, folder.transfer, *folder.path.glob("study.db*")):
+                path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold the folder while a search runs. The lock dies with its process, however that ends.
 

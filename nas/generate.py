@@ -203,7 +203,10 @@ def _number(name: str, value: Any) -> float:
 def _made(name: str, spec: Spec, seed: int) -> Generator:
     """Raises InputError on options that it does not take, UnavailableError where something that it needs is missing."""
     try:
-        generator: Generator = find("nas.generators", name).create(spec, seed)
+        module = find("nas.generators", name)
+        if spec.options and name == spec.generator and not getattr(module, "OPTIONS", False):
+            raise InputError(f"search.options: given {', '.join(spec.options)}; accepted with {name}: none")
+        generator: Generator = module.create(spec, seed)
     except HwnasError:
         raise
     except Exception as error:  # a library, or code of the user's: anything

@@ -26,6 +26,7 @@ from nas.results import Results, front_frame, read_results, trials_frame
 from nas.run_store import open_store
 from nas.training.curves import read_curves
 from profiles import files, frames
+from profiles.errors import InputError
 from profiles.records import Profile
 
 if TYPE_CHECKING:
@@ -78,8 +79,12 @@ class OpenStudy:
         return pd.DataFrame(rows, columns=["trial", "metric", "step", "value"])
 
     def onnx(self, trial: int) -> Path:
-        """The file of a member of the front."""
-        return self.results.onnx(trial)
+        """The file of a member of the front, or of the baseline where it has one. Raises InputError for others."""
+        path = self.results.onnx(trial)
+        if not path.is_file():
+            members = ", ".join(map(str, self.results.front))
+            raise InputError(f"{self.results.folder.path}: trial {trial} has no file; accepted: the front: {members}")
+        return path
 
     def plot(self, x: str | None = None, y: str | None = None) -> go.Figure:
         """Two metrics of all trials that have both, the front marked: by default the second and the first objective.

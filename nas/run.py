@@ -19,7 +19,7 @@ from nas.closing import finish, folder_of, interrupt, my_turn
 from nas.confirm import confirm
 from nas.data import load
 from nas.export import INPUT
-from nas.folder import RunFolder, locked
+from nas.folder import RunFolder, as_it_was, locked
 from nas.gpu_share import for_training
 from nas.jobs import Jobs
 from nas.journal import Journal, Listener, TakenOver
@@ -85,6 +85,7 @@ def run_study(
         checks.folder(folder, study, resume)
         with checks.about(where or f"study {study.name}"):
             found_elsewhere = transferred(study, folder)  # read now: a run that cannot be used is bad input
+        stack.enter_context(as_it_was(folder))
         kept, name = run_store.open_store(folder, study.name, store, _sayer(listener))
         stack.enter_context(kept)
         keep(found_elsewhere, folder)

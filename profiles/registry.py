@@ -73,7 +73,15 @@ def _object(name: str) -> Any:
     try:
         return getattr(module, attribute)
     except AttributeError:
+        pass
+    try:  # a space, a generator and others may be modules, which their package need not have imported
+        return importlib.import_module(f"{module_name}.{attribute}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{module_name}.{attribute}":
+            raise InputError(f"{name}: importing it failed: {error}") from error
         raise InputError(f"{name}: the module {module_name} has no object {attribute!r}") from None
+    except Exception as error:  # a module of the user's: anything
+        raise InputError(f"{name}: importing it failed: {type(error).__name__}: {error}") from error
 
 
 def _kind(package: str) -> str:

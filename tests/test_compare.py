@@ -110,13 +110,15 @@ def test_one_model_on_several_targets_and_devices(folder: Path, root: Path, caps
 
 def test_several_models_and_a_sweep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     how = HOW | {"fail_on": ["same", "undecided", "regressed", "improved"]}
-    output = Output(html=folder / "c.html")
+    output = Output(html=folder / "c.html", csv=folder / "c.csv")
     assert compare.run(setting(folder, "fast", models=2), sweep=["batch=1,2"], output=output, **how) == 1
     out, err = capsys.readouterr()
     heads, *lines = [line.split("\t") for line in out.splitlines()]
     assert heads[:4] == ["model", "latency ms", "speed-up", "99 % interval"]
-    assert [line[0] for line in lines] == ["0.onnx", "1.onnx"]
-    assert lines[0][heads.index("verdict")] == "base"
+    sides = ["0.onnx on fast", "1.onnx on fast"]
+    assert [line[0] for line in lines] == [*sides, *(f"{side}, batch 2" for side in sides)]
+    assert [line[heads.index("verdict")] for line in lines][::2] == ["base", "-"]
+    assert [row["batch"] for row in csv.DictReader((folder / "c.csv").open())] == ["1", "1", "2", "2"]
     assert "above 1 is faster" in err
     assert "0.onnx on fast: no knee" in err  # of two settings
     assert "no knee" in (folder / "c.html").read_text()

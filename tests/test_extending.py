@@ -15,7 +15,7 @@ import pytest
 CONTRACTS = {
     "tests/test_spaces.py": ("tower", 4),
     "tests/test_data.py": ("waves", 1),
-    "tests/test_generate.py": ("evolution", 2),
+    "tests/test_generate.py": ("evolution", 3),
     "tests/test_models.py": ("lenet5", 1),
     "tests/test_engines.py": ("onnx_reference", 9),
     "tests/test_meters.py": ("power_file", 2),

@@ -27,8 +27,8 @@ SPEC: dict[str, Any] = {
     "objectives": [{"name": "acc", "goal": "max", "threshold": 0.1}, {"name": "latency_ms@local", "goal": "min"}],
     "constraints": [{"name": "latency_ms@local", "op": "<=", "bound": 50.0}, {"name": "mb", "op": "<=", "bound": 9.0}],
     "initial": 3,
-    "options": {"fast": True},  # for ax; others know no options
 }
+OPTIONS = {"ax": {"options": {"fast": True}}}  # others know none
 SMALL = SPEC | {"parameters": [{"name": "a", "values": [1, 2, 3], "ordered": True}, {"name": "b", "values": [0, 1]}]}
 
 
@@ -51,10 +51,17 @@ def generator_or_skip(name: str) -> None:
         pytest.skip(str(error))
 
 
+@pytest.mark.parametrize("name", sorted({*names("nas.generators")} - OPTIONS.keys()))
+def test_options_that_a_generator_does_not_take_are_refused(name: str) -> None:
+    generator_or_skip(name)
+    with pytest.raises(InputError, match=f"search.options: given fats; accepted with {name}: none"):
+        AskTell(SPEC | {"generator": name, "options": {"fats": True}}, seed=0).warm()
+
+
 @pytest.mark.parametrize("name", names("nas.generators"))
 def test_every_generator_proposes_valid_new_candidates(name: str) -> None:
     generator_or_skip(name)
-    search = AskTell(SPEC | {"generator": name}, seed=1)
+    search = AskTell(SPEC | {"generator": name} | OPTIONS.get(name, {}), seed=1)
     known: list[dict[str, Any]] = []
     for _ in range(6):
         (config,) = search.ask(1)
@@ -70,7 +77,7 @@ def test_every_generator_proposes_valid_new_candidates(name: str) -> None:
 @pytest.mark.parametrize("name", names("nas.generators"))
 def test_every_generator_ends_when_the_space_does(name: str) -> None:
     generator_or_skip(name)
-    search = AskTell(SMALL | {"generator": name}, seed=0)
+    search = AskTell(SMALL | {"generator": name} | OPTIONS.get(name, {}), seed=0)
     found = []
     while configs := search.ask(1):
         found += configs
@@ -91,7 +98,7 @@ def test_the_random_phase_depends_on_the_seed_alone() -> None:
 
 def test_what_ax_knows_follows_from_what_it_was_told(tmp_path: Path) -> None:
     """There is no state of it to lose: a new process that is told the same proposes the same, whatever came between."""
-    spec = SPEC | {"generator": "ax"}
+    spec = SPEC | {"generator": "ax"} | OPTIONS["ax"]
     known = [result(config) for config in AskTell(SPEC | {"generator": "sobol"}, seed=0).ask(5)]
     known.append({"config": known[-1]["config"] | {"width": 8, "depth": 5}, "status": "failed"})
     found = []

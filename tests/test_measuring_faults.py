@@ -85,6 +85,7 @@ Fault = tuple[int, str, Callable[[Path], list[str]]]
 FAULTS: dict[str, Fault] = {
     # Files
     "no file": (2, "there is no such model file", lambda d: ["profile", str(d / "absent.onnx")]),
+    "a mistyped name": (2, "nor is it a reference model: ", lambda d: ["profile", "resnet8", "resnet"]),
     "empty file": (2, "it is empty", lambda d: ["profile", raw(d / "m.onnx", b"")]),
     "truncated": (
         2,

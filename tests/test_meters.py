@@ -416,3 +416,16 @@ def test_a_meter_of_ones_own_in_one_file(tmp_path: Path, monkeypatch: pytest.Mon
         opened("lab_meter:Sensor")
     with pytest.raises(InputError, match="has no object 'Other'"):
         opened("lab_meter:Other")
+
+
+def test_a_module_of_a_package_is_an_object_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "a_lab"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "tower.py").write_text("height = 3")
+    (package / "broken.py").write_text("import no_such_library")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.find("nas.spaces", "a_lab:tower").height == 3
+    for name, words in (("broken", "No module named 'no_such_library'"), ("gone", "has no object 'gone'")):
+        with pytest.raises(InputError, match=words):
+            registry.find("nas.spaces", f"a_lab:{name}")

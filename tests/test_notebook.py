@@ -43,6 +43,15 @@ def test_the_tables_are_those_of_the_files(run: Path) -> None:
     assert study._repr_html_().count("<tr") == len(front) + 1
 
 
+def test_a_file_is_that_of_a_member_of_the_front(run: Path) -> None:
+    study = open_study(run)
+    members = study.results.front
+    assert study.onnx(members[0]).is_file()
+    other = next(trial for trial in study.trials["trial"] if trial not in members)
+    with pytest.raises(InputError, match=f"trial {other} has no file; accepted: the front: {members[0]}"):
+        study.onnx(other)
+
+
 def test_curves_and_profiles_are_tables_too(run: Path) -> None:
     study = open_study(run)
     curves = study.curves

@@ -6,11 +6,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from report_example import STUDY, write_example
 
 from nas.closing import interrupt
+from nas.folder import RunFolder, as_it_was
 from nas.journal import Journal
 from nas.results import read_results, trials_frame, write_results
+from profiles.errors import InputError
 from profiles.store import Store
 
 TRAINED = b"not a network"  # as the example has it
@@ -42,6 +45,19 @@ def test_with_a_table_the_untrained_network_is_what_ships(tmp_path: Path) -> Non
 def test_a_run_is_read_where_its_script_is_gone(tmp_path: Path) -> None:
     write_example(tmp_path / "run", STUDY + '[train]\nscript = "gone.py"\n')
     assert len(read_results(tmp_path / "run").trials) == 24
+
+
+def test_a_search_that_is_refused_before_its_first_trial_leaves_no_study(tmp_path: Path) -> None:
+    """What was mistyped can be mended without another folder; what has trials, or was there before, stays."""
+    for number, (trials, before, left) in enumerate([(0, False, False), (1, False, True), (0, True, True)]):
+        run = RunFolder(tmp_path / str(number))
+        run.trial(0).path.mkdir(parents=True) if trials else run.path.mkdir()
+        run.database.touch() if before else None
+        with pytest.raises(InputError, match="mistyped"), as_it_was(run):
+            run.database.touch()
+            run.study.touch()
+            raise InputError("mistyped")
+        assert run.study.exists() == run.database.exists() == left
 
 
 def test_a_baseline_without_choices_leaves_whole_numbers_whole(tmp_path: Path) -> None:

@@ -5,4 +5,4 @@ cd "$(dirname "$0")"
 python3 supply.py power_w &
 trap 'kill $!; rm -f power_w power_w.new' EXIT
 sleep 0.5
-PYTHONPATH=. hwnas profile "${1:-resnet8}" --fleet fleet.toml --target bench --budget 5s --json
+PYTHONPATH=. hwnas profile resnet8 --fleet fleet.toml --target bench --budget 5s "$@"

@@ -93,7 +93,8 @@ def fetch(source: Source, name: str, folder: Path) -> None:
         except OSError as error:
             raise UnavailableError(f"data.dir: {folder}: cannot be written: {error}") from error
         return
-    raise UnavailableError(f"{source.name}: no mirror has {name}: {'; '.join(failures)}; give files by data.dir")
+    mirrors = "; ".join(failures)
+    raise UnavailableError(f"{folder} has no {name}, and no mirror of {source.name} has: {mirrors}; see data.dir")
 
 
 def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:

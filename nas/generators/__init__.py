@@ -3,8 +3,9 @@
 A generator is a module with ``create(spec, seed) -> Generator``, ``STARTS_ITSELF = True`` where it wants no random
 phase before it, and ``SCOUTS = True`` where it learns from candidates that were measured and not trained: then it has
 ``scout(seen) -> Choices | None`` as well, which chooses one, and is told of them. ``TRANSFERS = True``: it makes use of
-``Spec.transfer``. What it need not care about, because
-``nas.generate.AskTell`` does: duplicates of proposals of others, the initial phase, falling back, resuming.
+``Spec.transfer``; ``OPTIONS = True``: it takes ``[search] options``, and refuses those that it does not know. What it
+need not care about, because ``nas.generate.AskTell`` does: duplicates of proposals of others, the initial phase,
+falling back, resuming.
 """
 
 from __future__ import annotations

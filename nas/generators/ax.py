@@ -30,6 +30,8 @@ from nas.generators import Choices, Observation, Seen, Spec
 from nas.pareto import worst_of_interest
 from profiles.errors import InputError
 
+OPTIONS = True
+
 _ATTEMPTS = 3  # proposals that turn out to be known before the caller falls back
 _FAST = {"num_restarts": 4, "raw_samples": 64}
 

@@ -121,7 +121,7 @@ def test_two_devices_and_a_limit_on_energy(examples: Path) -> None:
 
 @pytest.mark.soak
 def test_a_meter_of_ones_own(examples: Path) -> None:
-    (one,) = json.loads(run(examples / "own-meter", "sh", "measure.sh"))["profiles"]
+    (one,) = json.loads(run(examples / "own-meter", "sh", "measure.sh", "--json"))["profiles"]
     if one["energy_mj"] is None:  # a machine that is not at rest has no figure, and says so
         assert "idle" in one["energy_reason"] and "no meter" not in one["energy_reason"]
     else:
