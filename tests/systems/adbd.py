@@ -8,6 +8,7 @@ STAT, SEND, RECV). A test double of the transport: nothing here is like a phone 
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import struct
@@ -75,6 +76,7 @@ class Link:
         self._connection = connection
         self._sending = threading.Lock()
         self._streams: dict[int, Stream] = {}
+        self._numbers = itertools.count(1)  # never one again: a late word for a closed stream is not for another
 
     def send(self, command: int, first: int, second: int, data: bytes = b"") -> None:
         head = struct.pack("<6I", command, first, second, len(data), sum(data) & 0xFFFFFFFF, command ^ 0xFFFFFFFF)
@@ -89,16 +91,18 @@ class Link:
             if command == CNXN:
                 self.send(CNXN, 0x01000001, MOST, BANNER)
             elif command == OPEN:
-                number = len(self._streams) + 1
+                number = next(self._numbers)
                 stream = self._streams[number] = Stream(self, number, first)
                 self.send(OKAY, number, first)
                 service = data.rstrip(b"\0").decode()
                 threading.Thread(target=_serve, args=(service, stream), daemon=True).start()
+            elif second not in self._streams:
+                continue  # one that was closed meanwhile
             elif command == WRTE:
                 self._streams[second].take(data)
             elif command == OKAY:
                 self._streams[second].acknowledged()
-            elif command == CLSE and second in self._streams:
+            elif command == CLSE:
                 self._streams.pop(second).end_input()
         for stream in self._streams.values():
             stream.end_input()
