@@ -124,9 +124,10 @@ class Work:
     def profiles(self) -> list[Profile]:
         return [side.profile for side in self.sides] + self.points
 
-    def rows(self, sort: str | None) -> list[Side]:
-        """Of the table: the sides, then what was swept beside them, which is compared with nothing."""
-        return [*side_by_side.ordered(self.sides, sort), *(Side(profile=one) for one in self.points)]
+    @property
+    def swept(self) -> list[Side]:
+        """What stands below the sides, compared with nothing."""
+        return [Side(profile=one) for one in self.points]
 
     @functools.cached_property
     def curves(self) -> list[sweeps.Curve]:
@@ -201,7 +202,7 @@ def _show(work: Work, output: Output) -> None:
         knees = {"knees": sweeps.knees(work.curves)} if work.curves else {}
         print(json_.dumps(answer | knees, indent=1))
         return
-    rows = work.rows(output.sort)
+    rows = [*sides, *work.swept]
     folded(side_by_side.heads_of(rows), side_by_side.rows_of(rows))
     for line in (*_notes(sides), *slower_when_narrower(sides), *map(sweeps.told, work.curves)):
         print(line, file=sys.stderr)
@@ -214,7 +215,7 @@ def _write(work: Work, output: Output) -> None:
     remarks = [*slower_when_narrower(sides), *map(str, work.errors)]
     if output.csv:
         with written(output.csv, work.errors):
-            side_by_side.write_csv(work.rows(output.sort), output.csv)
+            side_by_side.write_csv([*sides, *work.swept], output.csv)
     if output.html:
         from benchmarks.compare_page import page
 

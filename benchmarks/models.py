@@ -7,7 +7,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,15 +27,12 @@ def jobs(models: Sequence[str], *, shapes: Shapes, inputs: Path | None, folder: 
     """
     if inputs is not None and not inputs.is_file():
         raise InputError(f"--inputs {inputs}: there is no such file")
-    for model in models:  # all of them first: exporting one takes seconds
-        if ":" not in model and not Path(model).is_file() and model not in reference.names():
-            known = ", ".join(reference.names())
-            raise InputError(f"{model}: there is no such model file; nor is it a reference model: {known}")
     found = []
-    for number, (model, name) in enumerate(zip(models, _names(models), strict=True)):
-        if ":" in model and not Path(model).is_file():
+    kinds = [_kind(model) for model in models]  # of all first: exporting one takes seconds
+    for number, (model, name, kind) in enumerate(zip(models, _names(models), kinds, strict=True)):
+        if kind == "callable":
             found.append(_exported(model, shapes, inputs, folder / str(number)))
-        elif model in reference.names() and not Path(model).is_file():
+        elif kind == "reference":
             found.append(dataclasses.replace(reference.job(model), shapes=shapes, inputs=inputs))
         else:
             precision = own_precision(Path(model))
@@ -63,6 +60,18 @@ def without_batch(shapes: Shapes) -> tuple[Shapes, int | None]:
     if len(firsts) != 1 or firsts == {1}:
         return shapes, None
     return {name: (1, *shape[1:]) if len(shape) > 1 else shape for name, shape in shapes.items()}, firsts.pop()
+
+
+def _kind(model: str) -> Literal["file", "callable", "reference"]:
+    """Raises InputError where it is none of them."""
+    if Path(model).is_file():
+        return "file"
+    if ":" in model:
+        return "callable"
+    if model in reference.names():
+        return "reference"
+    known = ", ".join(reference.names())
+    raise InputError(f"{model}: there is no such model file; nor is it a reference model: {known}")
 
 
 def _exported(model: str, shapes: Shapes, inputs: Path | None, folder: Path) -> Job:

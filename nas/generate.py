@@ -203,10 +203,9 @@ def _number(name: str, value: Any) -> float:
 def _made(name: str, spec: Spec, seed: int) -> Generator:
     """Raises InputError on options that it does not take, UnavailableError where something that it needs is missing."""
     try:
-        module = find("nas.generators", name)
-        if spec.options and name == spec.generator and not getattr(module, "OPTIONS", False):
+        if spec.options and name == spec.generator and not takes_options(name):
             raise InputError(f"search.options: given {', '.join(spec.options)}; accepted with {name}: none")
-        generator: Generator = module.create(spec, seed)
+        generator: Generator = find("nas.generators", name).create(spec, seed)
     except HwnasError:
         raise
     except Exception as error:  # a library, or code of the user's: anything
@@ -267,6 +266,10 @@ def scouts(generator: str) -> bool:
 
 def transfers(generator: str) -> bool:
     return getattr(find("nas.generators", generator), "TRANSFERS", False)
+
+
+def takes_options(generator: str) -> bool:
+    return getattr(find("nas.generators", generator), "OPTIONS", False)
 
 
 def _canonicaliser(space: str | None) -> Callable[[Mapping[str, Any]], Choices]:

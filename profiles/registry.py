@@ -14,7 +14,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from profiles.errors import InputError, UnavailableError
+from profiles.errors import InputError, UnavailableError, one_line
 
 
 def names(package: str) -> list[str]:
@@ -36,8 +36,7 @@ def find(package: str, name: str) -> Any:
                 try:
                     return point.load()
                 except Exception as error:  # another package's module: anything
-                    reason = f"{type(error).__name__}: {error}"
-                    raise UnavailableError(f"{_kind(package)} {name} cannot be imported: {reason}") from error
+                    raise UnavailableError(f"{_kind(package)} {name} cannot be imported: {one_line(error)}") from error
         raise InputError(
             f"no {_kind(package)} named {name!r}; there are: {', '.join(names(package))}, or package.module:object"
         )
@@ -69,19 +68,16 @@ def _object(name: str) -> Any:
     except ImportError as error:
         raise InputError(f"{name}: cannot import {module_name} ({error}); is its folder on PYTHONPATH?") from error
     except Exception as error:  # a module of the user's: anything
-        raise InputError(f"{name}: importing {module_name} failed: {type(error).__name__}: {error}") from error
-    try:
+        raise InputError(f"{name}: importing {module_name} failed: {one_line(error)}") from error
+    if hasattr(module, attribute):
         return getattr(module, attribute)
-    except AttributeError:
-        pass
+    inner = f"{module_name}.{attribute}"
     try:  # a space, a generator and others may be modules, which their package need not have imported
-        return importlib.import_module(f"{module_name}.{attribute}")
-    except ModuleNotFoundError as error:
-        if error.name != f"{module_name}.{attribute}":
-            raise InputError(f"{name}: importing it failed: {error}") from error
-        raise InputError(f"{name}: the module {module_name} has no object {attribute!r}") from None
+        return importlib.import_module(inner)
     except Exception as error:  # a module of the user's: anything
-        raise InputError(f"{name}: importing it failed: {type(error).__name__}: {error}") from error
+        if isinstance(error, ModuleNotFoundError) and f"{inner}.".startswith(f"{error.name}."):
+            raise InputError(f"{name}: the module {module_name} has no object {attribute!r}") from None
+        raise InputError(f"{name}: importing {inner} failed: {one_line(error)}") from error
 
 
 def _kind(package: str) -> str:

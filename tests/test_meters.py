@@ -426,6 +426,10 @@ def test_a_module_of_a_package_is_an_object_of_it(tmp_path: Path, monkeypatch: p
     (package / "broken.py").write_text("import no_such_library")
     monkeypatch.syspath_prepend(tmp_path)
     assert registry.find("nas.spaces", "a_lab:tower").height == 3
-    for name, words in (("broken", "No module named 'no_such_library'"), ("gone", "has no object 'gone'")):
+    for name, words in (
+        ("broken", "No module named 'no_such_library'"),
+        ("gone", "has no object 'gone'"),
+        ("gone.inner", "has no object 'gone.inner'"),
+    ):
         with pytest.raises(InputError, match=words):
             registry.find("nas.spaces", f"a_lab:{name}")
