@@ -40,7 +40,7 @@ bench-search: ## search quality on exact tables, hwnas beside others; goes on wh
 	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.bench search
 
 gpu-check: $(INSTALLED) ## every GPU engine on two models, to docs/results-gpu.md; EXTRAS=dev,cuda,tensorrt brings them
-	@$(PY) -m benchmarks.gpu_check
+	@$(PY) -m benchmarks.gpu_check $(ARGS)
 
 check: $(INSTALLED) ## linter, format, types, layers and house rules
 	@$(PY) -m ruff check

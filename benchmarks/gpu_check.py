@@ -1,15 +1,17 @@
 """Every GPU engine on two reference models, on a machine with an NVIDIA GPU; writes docs/results-gpu.md.
 
-    python -m benchmarks.gpu_check [OUT.md]       what `make gpu-check` runs
+    python -m benchmarks.gpu_check [OUT.md] [--minutes N]       what `make gpu-check` runs
 
-Without a GPU: exit 3. An engine that is missing here, or that fails, has its reason in the table instead of figures.
+``--minutes``: nothing is begun after that long, and the page says what was left out. Without a GPU: exit 3. An engine
+that is missing here, or that fails, has its reason in the table instead of figures.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.tables import figure
@@ -28,13 +30,24 @@ OUT = Path("docs/results-gpu.md")
 MODELS = ("resnet8", "mobilenetv2")
 HEADS = ("model", "target", "latency, ms", "on the GPU, ms", "load, ms", "power, W", "energy, mJ", "error", "fallback")
 
+_INTRODUCTION = (
+    "# GPU engines on two reference models",
+    "",
+    "`make gpu-check`: batch 1, transfers left out, one caller. Latency is the host's, with its standard error; on the",
+    "GPU: between its own events, gaps included. Power and energy, by NVML, are of the board while inferences run back",
+    "to back, in fp32; energy is of one inference, idle removed, with its spread over windows.",
+)
+Found = Profile | HwnasError
+Row = tuple[str, Target, Found]
+_LEFT_OUT = UnavailableError("left out: the minutes given were over")
 _SETTINGS = (
     ("onnxruntime", "cpu", ("fp32",)),
     ("onnxruntime", "cuda", ("fp32", "fp16")),
+    ("onnxruntime", "cuda-graph", ("fp32", "fp16")),
     ("onnxruntime", "tensorrt", ("fp32", "fp16", "int8")),
+    ("torch", "cuda-graph", ("fp32", "fp16")),
     ("torch", "cuda", ("fp32", "fp16")),
     ("torch", "cuda-compile", ("fp32", "fp16")),
-    ("torch", "cuda-graph", ("fp32", "fp16")),
     ("torch_tensorrt", "tensorrt", ("fp32", "fp16")),
 )
 
@@ -56,57 +69,82 @@ def targets() -> list[Target]:
     ]
 
 
-def check(out: Path = OUT) -> None:
+def check(out: Path = OUT, minutes: float | None = None) -> None:
     """Raises UnavailableError where there is no NVIDIA GPU, or where no engine runs on it."""
     if not gpus.visible():
         raise UnavailableError("this needs an NVIDIA GPU and its driver; there is no /dev/nvidia0 here")
+    until_s = None if minutes is None else time.monotonic() + 60 * minutes
     fleet = load_fleet()
     with connect(fleet.device(LOCAL), LOCAL) as session:
-        found = list(take(session, MODELS, targets(), Plan(meter={"name": "nvml"})))
+        found = take(session, MODELS, targets(), until_s)
         device = session.fingerprint(targets()[0])
     measured = [profile for _, _, profile in found if isinstance(profile, Profile) and profile.provider != "cpu"]
     if not measured:
         reasons = "; ".join(dict.fromkeys(str(each) for _, _, each in found if isinstance(each, HwnasError)))
         raise UnavailableError(f"no engine runs on the GPU of this machine: {reasons}")
     versions = {name: version for profile in measured for name, version in profile.versions.items()}
-    text = [
-        "# GPU engines on two reference models",
-        "",
-        "`make gpu-check`: batch 1, transfers left out, one caller. Power and energy, by NVML, of what runs on the GPU",
-        "in fp32: a minute and more for each.",
-        "",
-    ]
-    text += [_line(HEADS), _line(["---"] * len(HEADS)), *(_line(_row(*each)) for each in found), ""]
-    unmetered = dict.fromkeys(one.missing.get("energy_mj") for one in measured if one.target.precision == "fp32")
-    text += [*(f"- energy not measured: {reason}" for reason in unmetered if reason), ""]
-    told = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-    text += [f"Taken {utc_now()[:16]} UTC on {device['cpu']}: {told}."]
-    write_text(out, "\n".join(text) + "\n")
+    machine = ", ".join(str(device[part]) for part in ("cpu", "gpu") if device.get(part))
+    told = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()) if name != "agent")
+    write_text(out, page(found, f"Taken {utc_now()[:16]} UTC on {machine}: {told}."))
 
 
-def take(
-    session: Session, names: Sequence[str], wanted: Sequence[Target], plan: Plan
-) -> Iterator[tuple[str, Target, Profile | HwnasError]]:
-    """One profile a model and target, or why there is none; told on stderr on the way. The plan's meter is for what
-    runs in fp32 on a GPU."""
-    for name in names:
-        job = models.job(name)
-        for target in wanted:
-            print(f"{name} on {target.name}", file=sys.stderr, flush=True)
-            metered = target.precision == "fp32" and target.provider != "cpu"
-            here = plan if metered else dataclasses.replace(plan, meter=None)
-            try:
-                profile = measure.profile(session, prepare(session, job, target), target, plan=here)
-                yield name, target, profile
-            except HwnasError as error:
-                if session.closed:
-                    raise
-                yield name, target, error
+def page(found: Sequence[Row], last: str) -> str:
+    """What was measured as a table; below it, by reason, what was not."""
+    rows = [_row(name, target, one) for name, target, one in found if isinstance(one, Profile)]
+    table = [_line(cells) for cells in (HEADS, ["---"] * len(HEADS), *rows)]
+    lacking = [f"- Not measured, {why}: {', '.join(what)}." for why, what in _lacking(found).items()]
+    return "\n".join([*_INTRODUCTION, "", *table, "", *lacking, *([""] if lacking else []), last, ""])
 
 
-def _row(name: str, target: Target, found: Profile | HwnasError) -> list[str]:
-    if isinstance(found, HwnasError):
-        return [name, target.name, str(found).replace("|", "/"), *["-"] * (len(HEADS) - 3)]
+def _lacking(found: Sequence[Row]) -> dict[str, list[str]]:
+    """Reason -> what was not measured for it."""
+    reasons: dict[str, list[str]] = {}
+    for name, target, one in found:
+        if isinstance(one, HwnasError):
+            reasons.setdefault(_reason(name, one), []).append(f"{name} on {target.name}")
+        elif _metered(target) and "energy_mj" in one.missing:
+            reasons.setdefault(one.missing["energy_mj"], []).append(f"the energy of {name} on {target.name}")
+    return reasons
+
+
+def _reason(name: str, error: HwnasError) -> str:
+    """Without the model, which differs from row to row, and its path."""
+    return str(error).replace(f"{models.job(name).model}: ", "").replace(f"{name}: ", "")
+
+
+def take(session: Session, names: Sequence[str], wanted: Sequence[Target], until_s: float | None) -> list[Row]:
+    """One profile a model and target, or why there is none; told on stderr on the way.
+
+    ``until_s``: on the monotonic clock, when nothing more is begun.
+    """
+    found: dict[tuple[str, str], Found] = {}
+    for target in wanted:
+        for name in names:
+            over = until_s is not None and time.monotonic() > until_s
+            found[name, target.name] = _LEFT_OUT if over else _profiled(session, name, target)
+    return [(name, target, found[name, target.name]) for name in names for target in wanted]
+
+
+def _profiled(session: Session, name: str, target: Target) -> Found:
+    # A GPU's memory is not read, so there is no pass over it.
+    plan = Plan(memory=target.provider == "cpu", meter={"name": "nvml"} if _metered(target) else None)
+    told = f"{name} on {target.name}:"
+    try:
+        found = measure.profile(session, prepare(session, models.job(name), target), target, plan=plan)
+    except HwnasError as error:
+        if session.closed:
+            raise
+        print(told, error, file=sys.stderr, flush=True)
+        return error
+    print(told, " | ".join(_row(name, target, found)[2:]), file=sys.stderr, flush=True)
+    return found
+
+
+def _metered(target: Target) -> bool:
+    return target.precision == "fp32" and target.provider != "cpu"
+
+
+def _row(name: str, target: Target, found: Profile) -> list[str]:
     return [
         name,
         target.name,
@@ -125,8 +163,12 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="gpu-check", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("out", nargs="?", type=Path, default=OUT, metavar="OUT.md")
+    parser.add_argument("--minutes", type=float, help="nothing is begun after that long")
+    given = parser.parse_args(arguments)
     try:
-        check(Path(arguments[0]) if arguments else OUT)
+        check(given.out, given.minutes)
     except HwnasError as error:
         print(f"gpu-check: {error}", file=sys.stderr)
         return error.exit_code

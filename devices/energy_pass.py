@@ -8,6 +8,9 @@ lead-in takes 2 periods of inferences, after which the sensor shows the load alo
 each stretch, never within. Power is read by a thread at twice the sensor's pace, idle stretches included, so that what
 reading costs is removed with idle.
 
+A counter whose steps can be watched is read by such a thread too. At each step it is exact, and the load is the same
+from before a window's first step to after its last, so between two steps it rises evenly.
+
 A window in which something else used the machine is followed by one more, up to twice as many in all.
 """
 
@@ -29,6 +32,9 @@ from profiles.errors import MeasurementError
 LEAST_WINDOW_S = 0.5
 PERIODS = 1.02 * MIN_PERIODS  # in a window: somewhat more than are needed
 LEAD_IN_PERIODS = 2
+STEPS = 20  # of a counter that is watched, in each stretch; and at rest, since a GPU's clocks fall late
+_LEAD_IN_STEPS, _LEAD_OUT_STEPS = 5, 2
+_LOOKS = 4  # within the time by which a step may be seen late
 _REST_S = 0.5
 _LEAST_INTERVAL_S = 0.002  # between two readings of power
 _LAST_READING_S = 2.0
@@ -44,7 +50,7 @@ def take(
     """
     sensor = meter.open()
     try:
-        window_s = max(LEAST_WINDOW_S, PERIODS * sensor.period_s)
+        window_s = max(LEAST_WINDOW_S, PERIODS * sensor.period_s, STEPS * sensor.pace_s)
         if window_s > max_window_s:
             raise MeasurementError(
                 f"{sensor.label}: its values change every {sensor.period_s:g} s, which takes windows of"
@@ -82,19 +88,21 @@ def _stretches(
     warm_up_s: float,
     generator: random.Random,
 ) -> dict[str, Any]:
-    rest_s = max(_REST_S, 2 * sensor.period_s)
+    rest_s = max(_REST_S, 2 * sensor.period_s, STEPS * sensor.pace_s)
     _work(run, warm_up_s)
     with _Readings(sensor) as readings:
         time.sleep(rest_s)
         idle = [_idle(readings, window_s)]
         found: list[list[float]] = []
         while len(found) < 2 * windows and sum(not disturbed for _, _, disturbed, _ in found) < windows:
-            time.sleep(generator.random() * sensor.period_s)
+            time.sleep(generator.random() * max(sensor.period_s, sensor.pace_s))
             sensor.running(True)
-            _work(run, LEAD_IN_PERIODS * sensor.period_s)
+            _work(run, max(LEAD_IN_PERIODS * sensor.period_s, _LEAD_IN_STEPS * sensor.pace_s))
             start_s = readings.edge()
             runs = _work(run, window_s)
             found.append([start_s, readings.edge(), int(readings.disturbed), runs])
+            if sensor.pace_s:
+                _work(run, _LEAD_OUT_STEPS * sensor.pace_s)
             sensor.running(False)
         time.sleep(rest_s)
         idle.append(_idle(readings, window_s))
@@ -125,11 +133,14 @@ class _Readings:
         self.all: list[Reading] = []
         self.disturbed = False  # did something else use the machine between the last two edges?
         self._sensor = sensor
+        self._watched = sensor.pace_s > 0
+        self._late = False  # was a step seen later than the sensor says, since the last edge?
         self._ended = threading.Event()
         self._look = disturbance.Sources().read
         self._seen = self._look()
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._poll, daemon=True) if sensor.quantity == "power_w" else None
+        polled = self._watched or sensor.quantity == "power_w"
+        self._thread = threading.Thread(target=self._poll, daemon=True) if polled else None
 
     def __enter__(self) -> _Readings:
         if self._thread:
@@ -147,6 +158,7 @@ class _Readings:
             raise self._error
         before, self._seen = self._seen, self._look()
         self.disturbed = bool(disturbance.reasons(before, self._seen, busy=False))  # idle stretches are not
+        self.disturbed, self._late = self.disturbed or self._late, False
         if self._thread is not None:
             return now_ns() / 1e9
         self.all += self._sensor.read()
@@ -162,11 +174,16 @@ class _Readings:
 
     @property
     def _interval_s(self) -> float:
-        return max(_LEAST_INTERVAL_S, self._sensor.period_s / 2)
+        return max(_LEAST_INTERVAL_S, self._sensor.period_s / (_LOOKS if self._watched else 2))
 
     def _poll(self) -> None:
+        looked_s = now_ns() / 1e9
         try:
             while not self._ended.wait(self._interval_s):
-                self.all += self._sensor.read()
+                found, before_s, looked_s = self._sensor.read(), looked_s, now_ns() / 1e9
+                if self._watched:
+                    self._late |= looked_s - before_s > self._sensor.period_s
+                    found = [one for one in found if not self.all or one[1] != self.all[-1][1]]
+                self.all += found
         except Exception as error:
             self._error = error

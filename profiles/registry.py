@@ -26,7 +26,7 @@ def find(package: str, name: str) -> Any:
     """The plug-in ``name`` of ``package``.
 
     Raises InputError where there is none of that name (it lists those there are) and
-    UnavailableError where it exists and something that it imports does not.
+    UnavailableError where it exists and something that it imports does not, or fails.
     """
     if ":" in name:
         return _object(name)
@@ -46,8 +46,8 @@ def find(package: str, name: str) -> Any:
         raise UnavailableError(
             f"{_kind(package)} {name} needs the package {error.name}: pip install {error.name}"
         ) from error
-    except ImportError as error:  # the package is there, and a library that it needs is not
-        raise UnavailableError(f"{_kind(package)} {name} cannot be imported: {error}") from error
+    except Exception as error:  # the package is there, and a library or a driver that it needs is not
+        raise UnavailableError(f"{_kind(package)} {name} cannot be imported: {one_line(error)}") from error
 
 
 def _files(package: str) -> set[str]:

@@ -46,10 +46,39 @@ class Lab:
 """
 
 
+# One that steps each 0.1 s: 2 W at rest, 6 W at work.
+STEPPING = """
+import math
+from dataclasses import dataclass
+from time import monotonic_ns
+from devices.meters import Sensor
+
+@dataclass(frozen=True)
+class Stepping:
+    def open(self):
+        now_s = lambda: monotonic_ns() / 1e9
+        begun, turns = now_s(), []  # (when, J until then, W from then)
+
+        def joules(at_s):
+            before = [turn for turn in turns if turn[0] <= at_s] or [(begun, 0.0, 2.0)]
+            return before[-1][1] + before[-1][2] * (at_s - before[-1][0])
+
+        def running(now):
+            at_s = now_s()
+            turns.append((at_s, joules(at_s), 6.0 if now else 2.0))
+
+        def read():
+            at_s = now_s()
+            return [(at_s, joules(begun + math.floor((at_s - begun) / 0.1) * 0.1))]
+
+        return Sensor(label="s", quantity="energy_j", period_s=0.02, pace_s=0.1, read=read, running=running)
+"""
+
+
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[Session]:
     folder = tmp_path_factory.mktemp("energy")
-    (folder / "lab_meter.py").write_text(LAB)
+    (folder / "lab_meter.py").write_text(LAB + STEPPING)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HWNAS_LOCK", str(folder / "lock"))
         patch.setenv("PYTHONPATH", str(folder))
@@ -82,6 +111,13 @@ def test_a_meter_of_ones_own_runs_in_the_agent(session: Session) -> None:
     assert found.meter == "lab" and "replayed" not in found.flags
     assert found.power_w == pytest.approx(5.0, rel=1e-3)
     assert found.energy_mj == pytest.approx(0.0, abs=5e-3)  # it draws no more than at idle
+
+
+def test_the_steps_of_a_counter_are_seen(session: Session) -> None:
+    found = profiled(session, {"name": "lab_meter:Stepping"})
+    assert found.idle_power_w == pytest.approx(2.0, rel=0.01)
+    assert found.power_w == pytest.approx(6.0, rel=0.01)  # windows of 2 s: by the counter at their edges, up to 5 % off
+    assert found.energy_mj / found.energy_total_mj == pytest.approx(4 / 6, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from devices import fallback, inputs
+from benchmarks import gpu_check
+from devices import fallback, gpus, inputs
 from devices.engines import Engine, Loaded, format_of
 from profiles import registry
 from profiles.errors import InputError, MeasurementError, UnavailableError
@@ -21,10 +22,14 @@ from profiles.records import Target
 CALIBRATION = Path(inputs.__file__).parent / "calibration.onnx"
 
 
-@pytest.fixture(params=registry.names("devices.engines"))
+# Each engine on its first provider and, on a machine with an NVIDIA GPU, on all of those that run there.
+ON_GPUS = sorted({f"{one.engine}:{one.provider}" for one in gpu_check.targets() if one.provider != "cpu"})
+
+
+@pytest.fixture(params=[*registry.names("devices.engines"), *(ON_GPUS if gpus.visible() else [])])
 def engine(request: pytest.FixtureRequest) -> Engine:
     try:
-        engine: Engine = registry.find("devices.engines", request.param)
+        engine: Engine = registry.find("devices.engines", request.param.partition(":")[0])
     except UnavailableError as error:
         pytest.skip(str(error))
     return engine
@@ -32,12 +37,16 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture
 def target(engine: Engine, request: pytest.FixtureRequest) -> Target:
-    name = request.node.callspec.params["engine"]
-    provider = getattr(engine, "PROVIDERS", ("cpu",))[0]
-    target = Target(name="t", device="local", engine=name, provider=provider)
+    name, _, provider = request.node.callspec.params["engine"].partition(":")
+    provider = provider or getattr(engine, "PROVIDERS", ("cpu",))[0]
+    target = Target(name="t", device="local", engine=name, provider=provider, transfers=provider == "cpu")
     try:
         engine.load(_calibration(engine), target)
     except UnavailableError as error:
+        pytest.skip(str(error))
+    except MeasurementError as error:  # the runtime has the provider, and the machine lacks what that loads
+        if "libraries cannot be loaded" not in str(error):
+            raise
         pytest.skip(str(error))
     return target
 
@@ -89,6 +98,18 @@ def test_bytes_are_as_good_as_a_path(engine: Engine, target: Target) -> None:
     other = engine.load(_calibration(engine).read_bytes(), target)
     other.bind(feeds)
     assert all(np.array_equal(output, other.outputs()[name]) for name, output in model.outputs().items())
+
+
+def test_events_of_the_gpu_are_within_the_run(engine: Engine, target: Target) -> None:
+    model, feeds = _fed(engine, target)
+    model.bind(feeds)
+    times_ms = model.device_ms(5) if hasattr(model, "device_ms") else None
+    if target.provider.partition("-")[0] in ("cuda", "tensorrt"):
+        assert times_ms is not None and len(times_ms) == 5 and min(times_ms) > 0
+    else:
+        assert times_ms is None
+    model.run()
+    assert all(np.isfinite(output).all() for output in model.outputs().values())
 
 
 def test_a_traced_model_says_where_its_nodes_ran(engine: Engine, target: Target) -> None:

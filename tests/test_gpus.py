@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 
 from benchmarks import gpu_check
 from devices import gpus
-from devices.fleet import Fleet, load_fleet
+from devices.fleet import LOCAL, Fleet, load_fleet
+from devices.session import connect
 from nas.account import Account
 from nas.gpu_share import for_training, least_used
 from nas.jobs import Jobs, Key
 from nas.launcher import Launcher
 from profiles.errors import MeasurementError, UnavailableError
-from profiles.records import Target
+from profiles.records import Profile, Target
 
 CPU = Target(name="cpu", device="local")
 CUDA = dataclasses.replace(CPU, provider="cuda")
@@ -94,3 +96,19 @@ def test_every_gpu_target_says_what_is_missing(target: Target) -> None:
         engine.load(model.with_suffix(format_of(engine)), target)
     assert caught.value.exit_code == 3
     assert "\n" not in str(caught.value)
+
+
+def test_a_check_takes_times_then_energy_and_says_what_is_left_out() -> None:
+    fleet = load_fleet()
+    slow = dataclasses.replace(CPU, device=LOCAL, engine="null", provider="1ms")  # not a CPU: its energy is asked for
+    plain = dataclasses.replace(slow, name="plain", engine="onnxruntime", provider="cpu")
+    with connect(fleet.device(LOCAL), LOCAL) as session:
+        rows = gpu_check.take(session, ["dscnn"], [slow, plain], None)
+        late = gpu_check.take(session, ["dscnn"], [plain], time.monotonic() - 1)
+    assert [(name, target.name) for name, target, _ in rows] == [("dscnn", slow.name), ("dscnn", "plain")]
+    (_, _, timed), (_, _, other) = rows
+    assert isinstance(timed, Profile) and isinstance(other, Profile)
+    assert other.missing["energy_mj"] == "no meter"
+    if not gpus.visible():
+        assert "meter nvml" in timed.missing["energy_mj"]
+    assert str(late[0][2]) == "left out: the minutes given were over"

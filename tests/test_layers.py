@@ -18,7 +18,7 @@ LAYERS = ["profiles", "devices", "nas", "benchmarks"]
 
 # library: the files that may import it, early or late
 LEAVES = {
-    "onnxruntime": ["devices/engines/onnxruntime.py", "devices/convert*.py"],
+    "onnxruntime": ["devices/engines/onnxruntime.py", "devices/engines/_ort_*.py", "devices/convert*.py"],
     "openvino": ["devices/engines/openvino.py"],
     "torch_tensorrt": ["devices/engines/torch_tensorrt.py"],
     "torch": ["devices/engines/torch*.py", "devices/engines/_torch*.py", "nas/*", "benchmarks/figures/_deep.py"],

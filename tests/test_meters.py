@@ -62,7 +62,7 @@ def test_every_meter_is_a_frozen_dataclass_of_its_keys_and_says_how_it_is_used(n
     kind = meters.meter_class(name)
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    accepted = (str, int, float, Path, str | None, int | None, tuple[str, ...])
+    accepted = (str, int, float, Path, str | None, int | None, float | None, tuple[str, ...])
     assert all(hint in accepted for hint in get_type_hints(kind).values())
     text = str(registry.find("devices.meters", name).__doc__)
     assert f'meter = "{name}"' in text or f'meter = {{name = "{name}"' in text
@@ -373,6 +373,15 @@ def test_nvml_takes_the_best_that_a_read_shows_to_be_supported(
     monkeypatch.setitem(sys.modules, "pynvml", module)
     sensor = opened("nvml")
     assert (sensor.quantity, value(sensor), sensor.period_s) == (quantity, found, period_s)
+
+
+def test_nvml_counts_at_the_pace_that_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nvml(energy=True, instant=True, usage=True)
+    module.__dict__["nvmlDeviceGetTotalEnergyConsumption"] = lambda _: int(time.monotonic() / 0.02) * 1000
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    assert opened("nvml").pace_s > 0.019  # at worst: how late a busy machine sees a step is no matter of the meter
+    given = opened("nvml", period_s=0.5)
+    assert (given.pace_s, given.period_s) == (0.5, 0.1)
 
 
 def test_nvml_reads_the_gpu_that_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ MEASURING = (
     *("profiles/clock.py", "profiles/statistics.py", "profiles/verdicts.py"),
     *("devices/measure.py", "devices/duet.py", "devices/rounds.py", "devices/assemble.py", "devices/worker.py"),
     *("devices/passes.py", "devices/blocks.py", "devices/disturbance.py", "devices/inputs.py", "devices/parity.py"),
-    *("devices/engines/onnxruntime.py", "devices/calibration.onnx"),
+    *("devices/engines/onnxruntime.py", "devices/engines/_ort_session.py", "devices/calibration.onnx"),
 )
 
 

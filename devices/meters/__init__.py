@@ -31,11 +31,15 @@ class Sensor:
     ``quantity``: ``energy_j`` is cumulative with any origin and never falls; it is read at the edges of a window only.
     ``power_w`` is read again and again while the windows run. ``period_s``: how long one value stands at worst.
     ``read`` gives what is new since the last call, times ascending. Raises MeasurementError.
+
+    ``pace_s``: of a counter that can be read at any moment, the time between its steps. These are then watched for, and
+    ``period_s`` is how late a step may be seen: windows need not be long beside ``pace_s``.
     """
 
     label: str  # what is read, for the record: "rapl: package-0 + dram"
     quantity: Literal["energy_j", "power_w"]
     period_s: float
+    pace_s: float = 0.0
     read: Callable[[], Sequence[Reading]]
     shift_s: Callable[[], float] = lambda: 0.0  # from its clock to profiles.clock; final once all is read
     running: Callable[[bool], None] = lambda now: None  # told when inferences begin and end; for replay

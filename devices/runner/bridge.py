@@ -31,7 +31,7 @@ import numpy as np
 
 import devices
 from devices import disturbance, fallback, inputs, observe, onnxfile, parity, passes, protocol
-from devices.engines import onnxruntime
+from devices.engines import _ort_trace, onnxruntime
 from devices.inputs import Arrays, Input
 from devices.lock import holder_of
 from devices.protocol import Record
@@ -205,13 +205,13 @@ def _parity(one: _Pass) -> Record:
     events, outputs = _traced(one, one.put(model), one.put_arrays(feeds, known.inputs), runs=1)
     found = parity.agreement(outputs, expected)
     parity.judge(found, target.precision)
-    return {"output_error": found.error, **fallback.judge(onnxruntime.placement_of(events), target)}
+    return {"output_error": found.error, **fallback.judge(_ort_trace.placement_of(events), target)}
 
 
 def _operators(one: _Pass) -> Record:
     model, feeds = one.fed(Path(one.request["model"]), one.request)
     events, _ = _traced(one, model, feeds, runs=observe.OPERATOR_RUNS)
-    return {"operators": onnxruntime.operators_of(events)}
+    return {"operators": _ort_trace.operators_of(events)}
 
 
 def _traced(one: _Pass, model: str, feeds: str, *, runs: int) -> tuple[list[dict[str, Any]], Arrays]:
