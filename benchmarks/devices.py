@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import threading
@@ -121,7 +120,7 @@ def _try_out(session: Session, targets: Sequence[Target]) -> dict[str, Any]:
     errors = []
     for target in targets:
         try:
-            answer = session.request("fingerprint", target=dataclasses.asdict(target))
+            answer = session.request("fingerprint", target=target.to_dict())
             found["providers"] += [each for each in answer["providers"] if each not in found["providers"]]
             times = measure.calibrate(session, target, _CALIBRATIONS if found["noise"] is None else 1)
         except HwnasError as error:

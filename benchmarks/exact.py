@@ -69,7 +69,16 @@ class Problem:
 
 @cache
 def problem(name: str) -> Problem:
-    space, metrics, percentiles = _PROBLEMS[name]
+    return _problem(name, *_PROBLEMS[name])
+
+
+@cache
+def on_device(device: str) -> Problem:
+    """Accuracy on CIFAR-10 against the latency on any device of the table of NAS-Bench-201."""
+    return _problem(device, "nb201", ["c10_val", f"lat_{device}"], [])
+
+
+def _problem(name: str, space: str, metrics: list[str], percentiles: list[tuple[str, float]]) -> Problem:
     table, parameters = cells() if space == "nb201" else _macro()
     limits = [Limit(name=m, op="<=", bound=float(np.percentile(table[m], p))) for m, p in percentiles]
     fits = np.all([table[limit.name] <= limit.bound for limit in limits], axis=0) if limits else slice(None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -35,4 +34,4 @@ def import_csv(file: Path, url: str | None, fleet: Path | None) -> None:
 
 def _identity(one: Profile) -> str:
     """32 characters, as ``Database.add`` takes them."""
-    return digest_of([one.time, one.model, one.digest, dataclasses.asdict(one.target)])[:32]
+    return digest_of([one.time, one.model, one.digest, one.target.to_dict()])[:32]

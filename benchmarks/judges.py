@@ -179,7 +179,7 @@ def _in_turns(
 
 def _request(work: Work, job: Job, target: Target, seed: int) -> dict[str, Any]:
     return {
-        "target": dataclasses.asdict(measure.aim(target, job)),
+        "target": measure.aim(target, job).to_dict(),
         "model": work.session.put(job.model, onnxfile.external_files(job.model)),
         "seed": seed,
         **measure.feeding(work.session, job),

@@ -169,6 +169,6 @@ def _plan(setting: Setting, pairs: Sequence[Pair]) -> str:
     files: Mapping[str, str | None] = {
         entry.name: None if entry.error else onnxfile.digest(entry.job.model) for entry in setting.entries
     }
-    targets = {pair.name: dataclasses.asdict(pair.target) for pair in pairs}
+    targets = {pair.name: pair.target.to_dict() for pair in pairs}
     chosen = [[*pair.key, kept.digest, kept.time] for pair in pairs if (kept := pair.kept) and kept.night is None]
     return digest_of([setting.suite.model_dump(), files, targets, setting.python, chosen])

@@ -156,7 +156,7 @@ def _together(first: Target, second: Target) -> bool:
 def _arm(session: Session, name: str, job: Job, target: Target) -> dict[str, Any]:
     return {
         "name": name,
-        "target": dataclasses.asdict(aim(target, job)),
+        "target": aim(target, job).to_dict(),
         "model": session.put(job.model, onnxfile.external_files(job.model)),
         **feeding(session, job),
     }

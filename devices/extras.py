@@ -5,7 +5,6 @@ Each function returns fields of a ``Profile``, to be put into one with ``datacla
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -118,7 +117,7 @@ def _request(session: Session, operation: str, job: Job, target: Target, **how: 
     return session.request(
         operation,
         **{
-            "target": dataclasses.asdict(target),
+            "target": target.to_dict(),
             "model": session.put(job.model, onnxfile.external_files(job.model)),
             "seed": 0,
             "warm_up_ms": WARM_UP_MS,

@@ -217,7 +217,7 @@ def shipped_ms(session: Session, target: Target, shipped: str, *, groups: int, b
     """Median time in ms of a model that the agent brings, "calibration" or "empty", alone in a fresh process."""
     answer = session.request(
         "latency",
-        target=dataclasses.asdict(target),
+        target=target.to_dict(),
         arms=[{"name": shipped, "model": None, "shipped": shipped}],
         seed=seed,
         groups=groups,
@@ -236,7 +236,7 @@ def compute_outputs(session: Session, model: Path, target: Target, inputs: Path,
     """
     session.request(
         "outputs",
-        target=dataclasses.asdict(target),
+        target=target.to_dict(),
         model=session.put(model, onnxfile.external_files(model)),
         inputs=session.put(inputs),
         outputs=(there := session.place(outputs)),
@@ -270,7 +270,7 @@ def feeding(session: Session, job: Job) -> dict[str, Any]:
 def _take(session: Session, job: Job, found: Taken, name: str, number: int, target: Target, plan: Plan) -> None:
     model = session.put(job.model, onnxfile.external_files(job.model))
     common: dict[str, Any] = {
-        "target": dataclasses.asdict(aim(target, job)),
+        "target": aim(target, job).to_dict(),
         "seed": plan.seed + number,
         "deadline_s": plan.deadline_s,
         **feeding(session, job),
@@ -291,7 +291,7 @@ def _take(session: Session, job: Job, found: Taken, name: str, number: int, targ
             # The calibration model always in the target's own precision, in which its reference was taken.
             arms=[
                 {"name": "model", "model": model},
-                {"name": "calibration", "model": None, "target": dataclasses.asdict(target)},
+                {"name": "calibration", "model": None, "target": target.to_dict()},
             ],
             groups=plan.groups,
             max_groups=plan.max_groups,

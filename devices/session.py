@@ -7,7 +7,6 @@ with connect(fleet.device("pi5"), "pi5") as session:
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import subprocess
 import tempfile
@@ -140,7 +139,7 @@ class Session:
     def _described(self, target: Target) -> Record:
         key = target.engine, target.python
         if key not in self._answers:
-            self._answers[key] = self.request("fingerprint", target=dataclasses.asdict(target))
+            self._answers[key] = self.request("fingerprint", target=target.to_dict())
         return self._answers[key]
 
     def put(self, path: Path, beside: Sequence[Path] = ()) -> str:

@@ -79,7 +79,7 @@ class Bench:
         cannot be reached now, and UnavailableError or MeasurementError where a meter gives nothing.
         """
         found = self._run(list(self.targets), self._described, _AT_ONCE, first=True)
-        return {name: dataclasses.asdict(target) | found[name][0] for name, target in self.targets.items()}
+        return {name: target.to_dict() | found[name][0] for name, target in self.targets.items()}
 
     def _described(self, session: Session, target: Target) -> dict[str, Any]:
         described: dict[str, Any] = {"fingerprint": session.fingerprint(target)}

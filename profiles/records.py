@@ -37,6 +37,10 @@ class Target:
         names = [field.name for field in dataclasses.fields(self)]
         return {name: getattr(self, name) for name in names if name not in ("name", "device", "max_fallback")}
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; ``Target(**value)`` is the inverse."""
+        return _fields(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
@@ -146,10 +150,11 @@ class Profile:
         raise KeyError(name)
 
     def to_dict(self, raw: bool = True) -> dict[str, Any]:
-        """JSON-ready. ``raw=False`` leaves the single latencies out, as ``--json`` does."""
-        # Without the blocks: a deep copy of some thousand times costs more than all the rest.
-        value = dataclasses.asdict(dataclasses.replace(self, blocks=()))
+        """JSON-ready; mappings are the record's own. ``raw=False``: without single latencies, as ``--json`` does."""
+        # Shallow: a copy of some thousand times would cost more than all the rest.
+        value = _fields(self)
         del value["blocks"]
+        value |= {key: _fields(value[key]) for key in ("calibration", "latency_ms")}
         value["target"] = self.target.name
         value |= {key: getattr(self.target, key) for key in _TARGET}
         value["target_device"] = self.target.device
@@ -182,7 +187,12 @@ class Profile:
         return cls(target=target, blocks=blocks, **{key: part for key, part in value.items() if key in known})
 
 
+def _fields(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
 # Fields that are tuples here and lists in JSON.
+
 _TUPLES = ("flags", "operators", "latency_ms_ci95", "energy_windows_mj")
 # Metrics that only a device with a meter has.
 METERED = ("energy_mj", "power_w")

@@ -34,6 +34,7 @@ PAIRS = {
 BEFORE, BUDGET, BATCH, SEEDS = 60, 100, 2, 3
 AT = (10, 25, 50, 100)
 
+Rows = list[tuple[dict[str, Any], dict[str, float]]]
 Curves = Mapping[tuple[str, int], list[float]]  # by problem and seed
 
 
@@ -73,16 +74,21 @@ def run(name: str, seed: int) -> list[float]:
     given = problem(name)
     spec = given.spec(budget=BUDGET, batch=BATCH)
     search = AskTell(spec | {"generator": "hwnas", "transfer": transferred(name, seed)}, seed)
-    evaluated = [values for _, values in _searched(search, given, BUDGET)]
+    evaluated = [values for _, values in searched(search, given, BUDGET)]
     return [round(given.reached(evaluated[:n]), 4) for n in range(5, BUDGET + 1, 5)]
 
 
 def transferred(name: str, seed: int) -> list[dict[str, Any]]:
-    """Accuracies are of the same name; a latency tells of every latency."""
     before = problem(PAIRS[name])
     search = METHODS["one-edge evolution"](before.spec(budget=BEFORE, batch=BATCH), 1000 + seed)
-    rows = _searched(search, before, BEFORE)
-    given = problem(name)
+    return told(searched(search, before, BEFORE), problem(name))
+
+
+def told(rows: Rows, given: Problem) -> list[dict[str, Any]]:
+    """What the ``rows`` of another device's search say for ``given``, as ``nas.generate.parse`` takes it.
+
+    Accuracies are of the same name; a latency tells of every latency.
+    """
     return [
         {"metric": metric, "choices": [config for config, _ in rows], "values": [values[known] for _, values in rows]}
         for metric in dict.fromkeys([*(o.name for o in given.objectives), *(limit.name for limit in given.limits)])
@@ -91,9 +97,9 @@ def transferred(name: str, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def _searched(search: Optimiser, given: Problem, budget: int) -> list[tuple[dict[str, Any], dict[str, float]]]:
+def searched(search: Optimiser, given: Problem, budget: int) -> Rows:
     """Candidates and their values, in the order in which they were proposed."""
-    rows: list[tuple[dict[str, Any], dict[str, float]]] = []
+    rows: Rows = []
     while len(rows) < budget:
         asked = [(config, given.values(config)) for config in search.ask(BATCH)]
         search.tell([{"config": config, "values": values} for config, values in asked])
