@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.front import as_json, print_front
 from benchmarks.progress import shown
@@ -104,7 +105,12 @@ def _dry_run(study: Study, devices: object, out: Path, where: str) -> None:
     kept = False
     try:
         with shown(tiny) as listener:
-            results = run_study(tiny, out=folder / "run", fleet=devices, listener=listener, where=where)  # type: ignore[arg-type]
+
+            def told(kind: str, index: int | None, data: Mapping[str, Any]) -> None:
+                # The limits that were lifted would be shown as what they were lifted to.
+                listener(kind, index, {**data, "limits": []} if kind == "started" else data)
+
+            results = run_study(tiny, out=folder / "run", fleet=devices, listener=told, where=where)  # type: ignore[arg-type]
     except Interrupted:
         raise Interrupted("interrupted; a dry run keeps nothing") from None
     except HwnasError:

@@ -26,9 +26,7 @@ LEAST_EQUAL = {"fp32": 1.0, "fp16": 0.9, "int8": 0.9}
 class Agreement:
     """The worst over the outputs of each kind; the defaults are those of a model without outputs of that kind."""
 
-    error: float = (
-        0.0  # largest |difference| over all outputs, relative to the largest |value| of that reference output
-    )
+    error: float = 0.0  # largest |difference| over all outputs, relative to the reference output's largest |value|
     float_error: float = 0.0  # the same over floats alone
     distance: float = 0.0  # of floats: norm(output - reference) / norm(reference)
     equal: float = 1.0  # of integers and booleans: the share of elements that are equal

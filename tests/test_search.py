@@ -267,4 +267,5 @@ def test_a_dry_run_checks_every_step_and_keeps_nothing(tmp_path: Path) -> None:
     ran = hwnas("search", write_study(tmp_path), "--dry-run", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "my_metric = 1.5" in ran.stdout
+    assert "e+300" not in ran.stderr  # what limits are lifted to
     assert not (tmp_path / "runs").exists()
