@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from devices import disturbance
-from devices.passes import engine_of, feeds_of
+from devices.loading import engine_of, feeds_of
 from devices.protocol import Record
 from profiles.clock import now_ns
 from profiles.errors import MeasurementError, UnavailableError

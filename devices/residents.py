@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from typing import IO
 
-from devices import blocks, conditions, disturbance, passes, program, protocol, worker
+from devices import blocks, conditions, disturbance, loading, program, protocol, worker
 from devices.disturbance import Reading
 from devices.protocol import Record
 from profiles.errors import MeasurementError
@@ -104,8 +104,8 @@ def main(arguments: list[str]) -> int:
     request = json.loads(sys.stdin.buffer.readline())
     try:
         sources = disturbance.Sources()
-        model, _ = passes.ready(request)
-        arm = passes.arm(model, request, sources)
+        model, _ = loading.ready(request)
+        arm = loading.arm(model, request, sources)
         gc.collect()
         gc.disable()
         protocol.write(output, {"id": request["id"], "done": True, "runs": arm.runs})

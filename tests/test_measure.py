@@ -12,11 +12,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from devices import bundle, measure
+from devices import bundle, measure, memory_pass
 from devices.assemble import settle
 from devices.fleet import load_fleet
 from devices.measure import Job, Plan
-from devices.passes import measure_memory
 from devices.session import Session, connect
 from profiles import statistics
 from profiles.errors import HwnasError, InputError, MeasurementError, ParityError, UnavailableError
@@ -133,7 +132,7 @@ def test_memory_is_without_inputs_random_or_of_a_file(session: Session, save: Sa
 
 @pytest.mark.parametrize("provider", ["cuda", "cuda-graph", "tensorrt", "gpu"])
 def test_no_memory_of_a_gpu(provider: str) -> None:
-    found = measure_memory({"target": dataclasses.asdict(dataclasses.replace(LOCAL, provider=provider))})
+    found = memory_pass.take({"target": dataclasses.asdict(dataclasses.replace(LOCAL, provider=provider))})
     assert found["peak_memory_mb"] is None
     assert found["reason"].endswith(f"takes on {provider}: the device's own is not read")
 

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import devices
-from devices import disturbance, fallback, inputs, observe, onnxfile, parity, passes, protocol
+from devices import disturbance, fallback, inputs, loading, memory_pass, observe, onnxfile, parity, protocol
 from devices.engines import _ort_trace, onnxruntime
 from devices.inputs import Arrays, Input
 from devices.lock import holder_of
@@ -167,7 +167,7 @@ class _Pass:
     def fed(self, model: Path, how: Record) -> tuple[str, str]:
         """MODEL and INPUTS of the runner, for a model that is fed as ``how`` says; a target there counts first."""
         known, target = _inputs_of(model), Target(**(how.get("target") or self.request["target"]))
-        return self.put(model), self.put_arrays(passes.feeds_of(known, target, how), known.inputs)
+        return self.put(model), self.put_arrays(loading.feeds_of(known, target, how), known.inputs)
 
     @contextmanager
     def there(self) -> Iterator[str]:
@@ -195,9 +195,9 @@ def _parity(one: _Pass) -> Record:
     model = Path(request["model"])
     known = _inputs_of(model)
     if request.get("reference"):
-        feeds, expected = passes.read_reference(Path(request["reference"]), known, target.batch)
+        feeds, expected = loading.read_reference(Path(request["reference"]), known, target.batch)
     else:
-        feeds = passes.feeds_of(known, target, request)
+        feeds = loading.feeds_of(known, target, request)
         plain = dataclasses.replace(target, provider="cpu", precision="fp32", threads=1)
         reference = onnxruntime.load(Path(request.get("reference_model") or model), plain, plain=True)
         reference.bind(feeds)
@@ -231,7 +231,7 @@ def _outputs(one: _Pass) -> Record:
     """As ``passes.compute_outputs``."""
     request, target = one.request, one.target
     model, known = Path(request["model"]), _inputs_of(Path(request["model"])).inputs
-    samples, batch = passes.samples_of(request, target, known)
+    samples, batch = loading.samples_of(request, target, known)
     first = np.take(samples, np.arange(batch), axis=0, mode="wrap")
     inputs.check({known[0].name: first}, known, request["inputs"])
     with one.there() as place:
@@ -266,11 +266,11 @@ def _latency(one: _Pass) -> Record:
 
 
 def _memory(one: _Pass) -> Record:
-    if reason := passes.unread_memory(one.target):
+    if reason := memory_pass.unread_memory(one.target):
         return {"peak_memory_mb": None, "reason": reason}
     empty = one.fed(_PACKAGE / "empty.onnx", {})
     model = one.fed(Path(one.request["model"]), one.request)
-    answer = one.run("memory", one.target.provider, one.target.threads, passes.MEMORY_RUNS, *empty, *model)
+    answer = one.run("memory", one.target.provider, one.target.threads, memory_pass.RUNS, *empty, *model)
     return {key: answer[key] for key in ("peak_memory_mb", "reason") if key in answer}
 
 
@@ -296,7 +296,7 @@ _known_inputs: dict[tuple[Path, int], Any] = {}
 
 
 def _inputs_of(model: Path) -> Any:
-    """What ``passes.feeds_of`` needs to know of a model: its ``inputs``, as this machine's ONNX Runtime reads them."""
+    """What ``loading.feeds_of`` needs to know of a model: its ``inputs``, as this machine's ONNX Runtime reads them."""
     key = (model, model.stat().st_mtime_ns) if model.is_file() else (model, 0)
     if key not in _known_inputs:
         loaded = onnxruntime.load(model, Target(name="inputs", device="local"), plain=True)
