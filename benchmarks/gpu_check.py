@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu_check [OUT.md] [--minutes N]       what `make gpu-check` runs
 
-``--minutes``: nothing is begun after that long, and the page says what was left out. Without a GPU: exit 3. An engine
-that is missing here, or that fails, has its reason in the table instead of figures.
+``--minutes``: nothing is begun after that long, and the page says what was left out. Without a GPU: exit 3. For an
+engine that is missing here, or that fails, the page has the reason.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from profiles.records import Profile, Target
 
 OUT = Path("docs/results-gpu.md")
 MODELS = ("resnet8", "mobilenetv2")
-HEADS = ("model", "target", "latency, ms", "on the GPU, ms", "load, ms", "power, W", "energy, mJ", "error", "fallback")
-
+HEADS = (
+    *("model", "target", "latency, ms", "on the GPU, ms", "load, ms", "power, W", "energy, mJ"),
+    *("error", "fallback", "flags"),
+)
 _INTRODUCTION = (
     "# GPU engines on two reference models",
     "",
     "`make gpu-check`: batch 1, transfers left out, one caller. Latency is the host's, with its standard error; on the",
     "GPU: between its own events, gaps included. Power and energy, by NVML, are of the board while inferences run back",
-    "to back, in fp32; energy is of one inference, idle removed, with its spread over windows.",
+    "to back, in fp32; energy is of one inference, idle removed, with its standard error, idle's included.",
 )
 Found = Profile | HwnasError
 Row = tuple[str, Target, Found]
@@ -79,6 +81,8 @@ def check(out: Path = OUT, minutes: float | None = None) -> None:
         found = take(session, MODELS, targets(), until_s)
         device = session.fingerprint(targets()[0])
     measured = [profile for _, _, profile in found if isinstance(profile, Profile) and profile.provider != "cpu"]
+    if not measured and any(each is _LEFT_OUT for _, _, each in found):
+        raise UnavailableError(f"--minutes: given {minutes:g}, in which nothing was measured; accepted: more")
     if not measured:
         reasons = "; ".join(dict.fromkeys(str(each) for _, _, each in found if isinstance(each, HwnasError)))
         raise UnavailableError(f"no engine runs on the GPU of this machine: {reasons}")
@@ -152,9 +156,10 @@ def _row(name: str, target: Target, found: Profile) -> list[str]:
         figure(found.device_latency_ms),
         figure(found.load_ms),
         figure(found.power_w),
-        figure(found.energy_mj, found.energy_mj_sd),
+        figure(found.energy_mj, found.energy_mj_sem),
         figure(found.output_error),
         f"{found.fallback_percent:.0f} %",
+        ", ".join(found.flags),
     ]
 
 

@@ -23,7 +23,7 @@ def state(
     Only for providers that run there, and never between blocks: asking the driver disturbs it.
     """
     foreign = None
-    if any(provider.partition("-")[0] in _GPU_PROVIDERS for provider in providers):  # "cuda-graph" of engine torch too
+    if any(provider.partition("-")[0] in _GPU_PROVIDERS for provider in providers):  # "cuda-graph" too
         users = _nvml_users() if gpu_users is None else gpu_users()
         ours = {os.getpid(), *own}
         foreign = len(set(users) - ours) if users and ours & set(users) else None

@@ -133,6 +133,18 @@ def check_power(time_s: Array, power_w: Array, stretches: Stretches) -> None:
         raise MeasurementError(f"the meter is stuck: all of its {len(power_w)} readings are {power_w[0]:.6g} W")
 
 
+def check_steps(time_s: Array, stretches: Stretches, pace_s: float) -> None:
+    """Of a counter whose steps, at ``time_s``, are watched: those around each edge are not much further apart than its
+    pace. It may step more slowly under load than it did at rest.
+    """
+    after = np.searchsorted(time_s, stretches.all_s.ravel(), side="right")
+    if np.any(after == 0) or np.any(after == len(time_s)):
+        raise MeasurementError("the meter's energy counter was not seen to step before and after each stretch")
+    widest_s = float(np.max(time_s[after] - time_s[after - 1]))
+    if widest_s > SLOWER * pace_s:
+        raise MeasurementError(f"the meter's energy counter stepped {widest_s:.3g} s apart; its pace is {pace_s:.3g} s")
+
+
 def energy_between(time_s: Array, value: Array, quantity: str, spans_s: Array) -> Array:
     """Energy in J within each [start, end] of ``spans_s`` (k, 2).
 

@@ -17,7 +17,7 @@ from profiles.errors import MeasurementError, UnavailableError
 
 # The fields of a Profile that a meter fills. Without one, each is missing for the same reason.
 FIELDS = ("power_w", "idle_power_w", "energy_mj", "energy_total_mj")
-DISTURBED = "energy_disturbed"  # flag: something else used the machine while its energy was read
+DISTURBED = "energy_disturbed"  # flag: something else used the machine, or a counter was read late
 _TRIES = 2  # of a machine that did not rest: whatever else ran on it may have ended
 
 
@@ -82,5 +82,7 @@ def _figures(answer: Record) -> tuple[Energy, bool]:
     enough = len(calm) >= energy.MIN_WINDOWS
     windows = calm if enough else windows
     stretches = Stretches(windows_s=windows[:, :2], runs=windows[:, 3], idle_s=idle[:, :2])
+    if answer["pace_s"]:
+        energy.check_steps(time_s, stretches, answer["pace_s"])
     found = energy.of_readings(time_s, value, answer["quantity"], stretches, answer["period_s"])
     return found, bool(enough and np.all(idle[:, 2] == 0))

@@ -47,6 +47,8 @@ def find(package: str, name: str) -> Any:
             f"{_kind(package)} {name} needs the package {error.name}: pip install {error.name}"
         ) from error
     except Exception as error:  # the package is there, and a library or a driver that it needs is not
+        if not isinstance(error, ImportError | OSError | RuntimeError) and type(error) is not Exception:
+            raise  # a fault of the file
         raise UnavailableError(f"{_kind(package)} {name} cannot be imported: {one_line(error)}") from error
 
 

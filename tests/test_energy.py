@@ -91,6 +91,17 @@ def test_readings_that_stop_or_are_not_there() -> None:
         energy.of_readings(TIME_S, still, "energy_j", STRETCHES, 0.1)
 
 
+def test_the_steps_of_a_counter_around_each_edge() -> None:
+    steps_s = np.arange(-0.05, 91.0, 0.1)
+    energy.check_steps(steps_s, STRETCHES, 0.1)
+    energy.check_steps(steps_s[(steps_s < 24) | (steps_s > 26)], STRETCHES, 0.1)  # within a window
+    with pytest.raises(MeasurementError, match=r"stepped 1\.1 s apart; its pace is 0\.1 s"):
+        energy.check_steps(steps_s[(steps_s < 29.5) | (steps_s > 30.5)], STRETCHES, 0.1)
+    for missing in (steps_s[steps_s > 0], steps_s[steps_s < 90]):
+        with pytest.raises(MeasurementError, match="not seen to step before and after each stretch"):
+            energy.check_steps(missing, STRETCHES, 0.1)
+
+
 def test_too_few_windows() -> None:
     few = dataclasses.replace(STRETCHES, windows_s=STRETCHES.windows_s[:4], runs=STRETCHES.runs[:4])
     with pytest.raises(MeasurementError, match="4 windows; at least 5"):

@@ -100,7 +100,7 @@ def test_bytes_are_as_good_as_a_path(engine: Engine, target: Target) -> None:
     assert all(np.array_equal(output, other.outputs()[name]) for name, output in model.outputs().items())
 
 
-def test_events_of_the_gpu_are_within_the_run(engine: Engine, target: Target) -> None:
+def test_a_gpu_has_times_between_its_events(engine: Engine, target: Target) -> None:
     model, feeds = _fed(engine, target)
     model.bind(feeds)
     times_ms = model.device_ms(5) if hasattr(model, "device_ms") else None

@@ -196,6 +196,58 @@ def tensorrt(monkeypatch: pytest.MonkeyPatch) -> Any:
     sys.modules.pop("devices.engines.torch_tensorrt", None)
 
 
+class _Replays:
+    """As a session of ONNX Runtime with a CUDA graph, which there is none of without a GPU: of each run, its graph."""
+
+    def __init__(self, inputs: list[Any]) -> None:
+        self.runs: list[str | None] = []
+        self.broken = False
+        self._inputs = inputs
+
+    def io_binding(self) -> Any:
+        result = SimpleNamespace(numpy=lambda: np.ones(1, np.float32))
+        names = [f"{what}_{which}" for what in ("clear_binding", "bind_ortvalue") for which in ("inputs", "outputs")]
+        names += ["bind_ortvalue_input", "bind_ortvalue_output", "bind_output"]
+        return SimpleNamespace(**dict.fromkeys(names, lambda *_: None), get_outputs=lambda: [result])
+
+    def get_inputs(self) -> list[Any]:
+        return self._inputs
+
+    def get_outputs(self) -> list[Any]:
+        return [SimpleNamespace(name="y")]
+
+    def run_with_iobinding(self, _: Any, options: Any = None) -> None:
+        if self.broken:
+            raise RuntimeError("out of memory")
+        self.runs.append(None if options is None else options.get_run_config_entry("gpu_graph_id"))
+
+
+def test_a_graph_is_captured_for_the_shapes_that_are_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime as ort
+
+    from devices.engines._ort_graph import Captured
+
+    brought: list[float] = []
+    there = SimpleNamespace(update_inplace=lambda array: brought.append(float(array.ravel()[0])))
+    monkeypatch.setattr(ort.OrtValue, "ortvalue_from_numpy", staticmethod(lambda *_: there))
+    session = _Replays([SimpleNamespace(name="x", type="tensor(float)", shape=["n"])])
+    model = Captured(session, None, False, None)  # type: ignore[arg-type]
+    one, two = np.full(1, 1.0, np.float32), np.full(2, 2.0, np.float32)
+    session.broken = True
+    with pytest.raises(MeasurementError, match="cannot run the model: out of memory"):
+        model.bind({"x": one})
+    session.broken = False
+    model.bind({"x": one})
+    assert session.runs == ["-1", "1"]  # the graph of the bind that failed is not asked for again
+    model.bind({"x": 5 * one})
+    assert (session.runs, brought) == (["-1", "1", "1"], [5.0])
+    model.bind({"x": two})
+    model.run()
+    assert session.runs == ["-1", "1", "1", "-1", "2", "2"]
+    assert model.outputs()["y"].tolist() == [1.0]
+    assert model.device_ms(3) is None
+
+
 TENSORRT = dataclasses.replace(CPU, engine="torch_tensorrt", provider="tensorrt")
 
 

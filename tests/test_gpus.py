@@ -98,7 +98,7 @@ def test_every_gpu_target_says_what_is_missing(target: Target) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_check_takes_times_then_energy_and_says_what_is_left_out() -> None:
+def test_a_check_says_what_was_not_measured() -> None:
     fleet = load_fleet()
     slow = dataclasses.replace(CPU, device=LOCAL, engine="null", provider="1ms")  # not a CPU: its energy is asked for
     plain = dataclasses.replace(slow, name="plain", engine="onnxruntime", provider="cpu")
@@ -112,3 +112,6 @@ def test_a_check_takes_times_then_energy_and_says_what_is_left_out() -> None:
     if not gpus.visible():
         assert "meter nvml" in timed.missing["energy_mj"]
     assert str(late[0][2]) == "left out: the minutes given were over"
+    page = gpu_check.page([*rows, *late], "Taken.")
+    assert "| dscnn | plain |" in page and page.endswith("Taken.\n")
+    assert "- Not measured, left out: the minutes given were over: dscnn on plain.\n" in page

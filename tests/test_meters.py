@@ -331,7 +331,7 @@ def nvml(energy: bool, instant: bool, usage: bool, capability: int = 9) -> types
         def call(*_: Any) -> Any:
             if not yes:
                 raise _NotSupported("Not Supported")
-            return found
+            return found() if callable(found) else found
 
         return call
 
@@ -350,7 +350,7 @@ def nvml(energy: bool, instant: bool, usage: bool, capability: int = 9) -> types
         nvmlDeviceGetIndex=lambda handle: handle,
         nvmlDeviceGetName=lambda handle: "Tegra",
         nvmlDeviceGetCudaComputeCapability=lambda handle: (capability, 0),
-        nvmlDeviceGetTotalEnergyConsumption=supported(energy, 12_000),
+        nvmlDeviceGetTotalEnergyConsumption=supported(energy, lambda: int(time.monotonic() / 0.02) * 1000),
         nvmlDeviceGetFieldValues=lambda handle, fields: [power],
         nvmlDeviceGetPowerUsage=supported(usage, 70_000),
     )
@@ -360,7 +360,7 @@ def nvml(energy: bool, instant: bool, usage: bool, capability: int = 9) -> types
 @pytest.mark.parametrize(
     ("supports", "quantity", "found", "period_s"),
     [
-        ((True, True, True, 9), "energy_j", 12.0, 0.1),
+        ((True, True, True, 9), "energy_j", 0.0, 0.02),
         ((False, True, True, 9), "power_w", 71.0, 0.1),
         ((False, False, True, 9), "power_w", 70.0, 1.0),  # an average over 1 s
         ((False, False, True, 6), "power_w", 70.0, 0.1),
@@ -372,12 +372,23 @@ def test_nvml_takes_the_best_that_a_read_shows_to_be_supported(
     module = nvml(*supports)
     monkeypatch.setitem(sys.modules, "pynvml", module)
     sensor = opened("nvml")
-    assert (sensor.quantity, value(sensor), sensor.period_s) == (quantity, found, period_s)
+    assert sensor.quantity == quantity
+    if quantity == "energy_j":
+        assert sensor.pace_s > 0 and sensor.period_s >= period_s  # a busy machine sees a step late
+    else:
+        assert (value(sensor), sensor.pace_s, sensor.period_s) == (found, 0.0, period_s)
+
+
+def test_nvml_leaves_a_counter_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nvml(energy=True, instant=True, usage=True)
+    module.__dict__["nvmlDeviceGetTotalEnergyConsumption"] = lambda _: 12_000
+    monkeypatch.setattr("devices.meters.nvml._WATCHED_S", 0.1)
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    assert (opened("nvml").quantity, opened("nvml").pace_s) == ("power_w", 0.0)
 
 
 def test_nvml_counts_at_the_pace_that_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nvml(energy=True, instant=True, usage=True)
-    module.__dict__["nvmlDeviceGetTotalEnergyConsumption"] = lambda _: int(time.monotonic() / 0.02) * 1000
     monkeypatch.setitem(sys.modules, "pynvml", module)
     assert opened("nvml").pace_s > 0.019  # at worst: how late a busy machine sees a step is no matter of the meter
     given = opened("nvml", period_s=0.5)

@@ -1,7 +1,7 @@
 """A model that ONNX Runtime replays as a CUDA graph: the work of the GPU without the host that launches it.
 
 Inputs and outputs stay where they were when the graph was captured, so other inputs of the same shapes are copied
-there. ONNX Runtime refuses a model of which a node runs on another provider.
+there. ONNX Runtime refuses a model of which a node that does more than to compute shapes runs on another provider.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from devices.engines._cuda_events import Stream
-from devices.engines._ort_session import cannot_run, input_of
+from devices.engines._ort_session import Session, cannot_run, input_of
 from devices.inputs import Arrays, Input
 from profiles.clock import now_ns
 
 _UNCAPTURED = -1
+_TIMED_RUNS = 50
 
 
 class Captured:
-    """``transfers``: whether a run copies its inputs to the GPU and its outputs back."""
+    """``transfers``: whether a run copies its inputs to the GPU and its outputs back. ``traced``: the model in a
+    session that can say where its nodes ran, which a replay cannot.
+    """
 
-    def __init__(self, session: ort.InferenceSession, stream: Stream | None, transfers: bool) -> None:
-        self._session, self._stream, self._transfers = session, stream, transfers
+    def __init__(
+        self, session: ort.InferenceSession, stream: Stream | None, transfers: bool, traced: Session | None
+    ) -> None:
+        self._session, self._stream, self._transfers, self._traced = session, stream, transfers, traced
         self._binding = session.io_binding()
         self._names = [node.name for node in session.get_outputs()]
         self._host: Arrays = {}
@@ -38,13 +43,14 @@ class Captured:
 
     def bind(self, feeds: Arrays) -> int:
         """The first run is not captured: the outputs that it makes are those that the graph writes to."""
-        before = [array.shape for array in self._host.values()]
+        before = [array.shape for array in self._host.values()] if self._results else None
         self._host = {tensor.name: np.ascontiguousarray(feeds[tensor.name]) for tensor in self.inputs}
         start = now_ns()
         if before == [array.shape for array in self._host.values()]:
             self._bring()
             self.run()
             return now_ns() - start
+        self._results = []
         self._options = _of_graph(self._graphs) if self._graphs else None  # the first is the default
         self._graphs += 1
         self._there = {name: ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0) for name, array in self._host.items()}
@@ -58,11 +64,12 @@ class Captured:
         try:
             self._session.run_with_iobinding(self._binding, _of_graph(_UNCAPTURED))
             first_run_ns = now_ns() - start
-            self._results = list(self._binding.get_outputs())
+            results = list(self._binding.get_outputs())
             self._binding.clear_binding_outputs()
-            for name, value in zip(self._names, self._results, strict=True):
+            for name, value in zip(self._names, results, strict=True):
                 self._binding.bind_ortvalue_output(name, value)
-            self.run()
+            self._replay()
+            self._results = results
         except Exception as error:
             raise cannot_run(error) from None
         return first_run_ns
@@ -79,7 +86,19 @@ class Captured:
         return {name: value.numpy().copy() for name, value in zip(self._names, self._results, strict=True)}
 
     def placement(self) -> dict[str, str]:
-        raise RuntimeError("the trace of a model that was loaded without trace=True")
+        return self._trace(1).placement()
+
+    def operators(self) -> list[tuple[str, str, str, float]]:
+        """Of the traced session, which runs them one by one."""
+        return self._trace(_TIMED_RUNS).operators()
+
+    def _trace(self, runs: int) -> Session:
+        if self._traced is None:
+            raise RuntimeError("the trace of a model that was loaded without trace=True")
+        self._traced.bind(self._host)
+        for _ in range(runs):
+            self._traced.run()
+        return self._traced
 
     def device_ms(self, runs: int) -> list[float] | None:
         """Times of ``runs`` inferences between events on the GPU's stream; ``None`` without such a stream."""

@@ -66,22 +66,36 @@ def providers() -> list[str]:
 def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: bool = False) -> Session | Captured:
     if isinstance(model, Path):
         onnxfile.external_files(model)
-    name = str(model) if isinstance(model, Path) else "model"
-    if name.endswith(PROGRAM):
-        raise InputError(f"{name}: given an exported program of torch; accepted by ONNX Runtime: an ONNX file")
-    wanted = _provider(target.provider)
-    _load_libraries(target.provider)
+        if model.suffix == PROGRAM:
+            raise InputError(f"{model}: given an exported program of torch; accepted by ONNX Runtime: an ONNX file")
+    if target.provider != GRAPH or plain:
+        return _session(model, target, plain=plain, trace=trace)
+    stream = _stream()
+    replayed = _opened(model, target, _options(target.threads), stream, {"enable_cuda_graph": "1"})
+    return Captured(replayed, stream, target.transfers, _session(model, target, trace=True) if trace else None)
+
+
+def _session(model: Path | bytes, target: Target, *, plain: bool = False, trace: bool = False) -> Session:
     options = _options(target.threads, plain)
     folder = tempfile.TemporaryDirectory(prefix="hwnas-trace-") if trace else None
     if folder is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder.name) / "trace")
-    captured = target.provider == GRAPH and not plain and not trace
     bare = target.provider in _CUDA and not target.transfers
-    stream = _stream() if (bare or captured) and not plain else None
-    settings = {"user_compute_stream": str(stream.address)} if stream else {}
-    settings |= {"enable_cuda_graph": "1"} if captured else {}
-    providers = [(wanted, _settings(target) | settings)]
+    stream = _stream() if bare and not plain else None
+    session = _opened(model, target, options, stream, {})
+    return Session(session, "cuda" if bare else "cpu", asked=target.provider, folder=folder, stream=stream)
+
+
+def _opened(
+    model: Path | bytes, target: Target, options: ort.SessionOptions, stream: Stream | None, settings: dict[str, str]
+) -> ort.InferenceSession:
+    """``stream``: what the provider is to run on; ``settings`` of it, beside those of the target."""
+    name = str(model) if isinstance(model, Path) else "model"
+    wanted = _provider(target.provider)
+    _load_libraries(target.provider)
+    settings = _settings(target) | settings | ({"user_compute_stream": str(stream.address)} if stream else {})
+    providers = [(wanted, settings)]
     providers += [] if wanted == "CPUExecutionProvider" else [("CPUExecutionProvider", {})]
     try:
         session = ort.InferenceSession(name if isinstance(model, Path) else model, options, providers=providers)
@@ -99,9 +113,7 @@ def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: boo
         raise MeasurementError(
             f"asked for the provider {target.provider}; ONNX Runtime would run on {instead}{missing}"
         )
-    if captured:
-        return Captured(session, stream, target.transfers)
-    return Session(session, "cuda" if bare else "cpu", asked=target.provider, folder=folder, stream=stream)
+    return session
 
 
 def _load_libraries(provider: str) -> None:
@@ -116,7 +128,7 @@ def _load_libraries(provider: str) -> None:
 def _stream() -> Stream | None:
     try:
         return Stream()
-    except OSError:  # no driver: the provider will say so
+    except (OSError, MeasurementError):  # no driver, or no GPU that it would use: the provider will say so
         return None
 
 
@@ -134,7 +146,7 @@ def _settings(target: Target) -> dict[str, str]:
     return {"trt_engine_cache_enable": "0", "trt_timing_cache_enable": "0", **narrow}
 
 
-def _options(threads: int, plain: bool) -> ort.SessionOptions:
+def _options(threads: int, plain: bool = False) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions
     # On x86 without VNNI, sums of 8-bit products saturate silently; this asks for kernels that do not.

@@ -32,8 +32,8 @@ class Sensor:
     ``power_w`` is read again and again while the windows run. ``period_s``: how long one value stands at worst.
     ``read`` gives what is new since the last call, times ascending. Raises MeasurementError.
 
-    ``pace_s``: of a counter that can be read at any moment, the time between its steps. These are then watched for, and
-    ``period_s`` is how late a step may be seen: windows need not be long beside ``pace_s``.
+    ``pace_s``: of a counter that can be read at any moment, the time between its steps; 0 for all else. They are then
+    watched for, and ``period_s`` is how late a step may be seen: windows need not be long beside ``pace_s``.
     """
 
     label: str  # what is read, for the record: "rapl: package-0 + dram"

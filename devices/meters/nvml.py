@@ -3,7 +3,7 @@
     meter = "nvml"
     meter = {name = "nvml", gpu = 1}      # NVML's number, that of nvidia-smi; default: the GPU that is measured
 
-The energy counter (Volta on), whose steps are watched (on an H200 0.1 s apart); where it is not supported, the power
+The energy counter (Volta on), whose steps are watched (on an H200 0.1 s apart); where it does not step, the power
 of the moment (the INSTANT field); else the power that drivers report by default, since Ampere an average over 1 s, so
 that windows become long. ``period_s``: how long the value read stands. On Jetson NVML starts and supports none of them:
 take ``jetson``. Needs nvidia-ml-py on the device. Covers the GPU's board, not the host. The sensor below samples a
@@ -23,9 +23,9 @@ from devices.meters._sysfs import powers
 from profiles.clock import now_ns
 from profiles.errors import MeasurementError, UnavailableError
 
-_PERIOD_S = 0.1  # where none is seen
+_PERIOD_S = 0.1  # of power
 _AVERAGE_S = 1.0  # of PowerUsage since Ampere
-_WATCHED_S, _LEAST_STEPS = 1.5, 10  # at the start, to learn the counter's pace
+_WATCHED_S, _ENOUGH, _LEAST = 3.0, 12, 4  # at the start, to learn the counter's pace: for how long, how many steps
 _LATE, _LEAST_S = 5, 0.02  # a step is seen within that part of the pace; one reading takes up to 4 ms
 _AMPERE = 8  # compute capability
 
@@ -86,14 +86,15 @@ class Meter:
         if _supported(nvml, energy_j):
             read_j = guarded(energy_j)
             pace_s = self.period_s or _pace_s(read_j)
-            return Sensor(
-                label=label,
-                quantity="energy_j",
-                period_s=max(pace_s / _LATE, _LEAST_S) if pace_s else _PERIOD_S,
-                pace_s=pace_s,
-                read=lambda: [(now_ns() / 1e9, read_j())],
-                close=nvml.nvmlShutdown,
-            )
+            if pace_s:
+                return Sensor(
+                    label=label,
+                    quantity="energy_j",
+                    period_s=max(pace_s / _LATE, _LEAST_S),
+                    pace_s=pace_s,
+                    read=lambda: [(now_ns() / 1e9, read_j())],
+                    close=nvml.nvmlShutdown,
+                )
         for read, averaged in ((instant_w, False), (usage_w, True)):
             if _supported(nvml, read):
                 slow = averaged and nvml.nvmlDeviceGetCudaComputeCapability(handle)[0] >= _AMPERE
@@ -109,17 +110,17 @@ class Meter:
 
 
 def _pace_s(read: Callable[[], float]) -> float:
-    """Between the steps of the counter at worst, while it is watched; 0 where it steps too seldom to tell."""
+    """Between the steps of the counter at worst, while it is watched; 0 where it hardly steps."""
     begun = seen_s = now_ns() / 1e9
     last = read()
     steps: list[float] = []
-    while seen_s < begun + _WATCHED_S:
+    while seen_s < begun + _WATCHED_S and len(steps) < _ENOUGH:
         value, seen_s = read(), now_ns() / 1e9
         if value != last:
             steps.append(seen_s)
             last = value
     lengths = [after - before for before, after in itertools.pairwise(steps)]
-    return max(lengths) if len(lengths) >= _LEAST_STEPS else 0.0
+    return max(lengths) if len(steps) >= _LEAST else 0.0
 
 
 def _supported(nvml: Any, read: Callable[[], float]) -> bool:
