@@ -20,7 +20,7 @@ from typing import Any
 
 from devices import onnxfile, transfer
 from devices.convert import own_precision
-from devices.measure import Job
+from devices.plan import Job
 from profiles import files
 from profiles.database import file_of
 from profiles.errors import InputError, UnavailableError

@@ -15,7 +15,7 @@ from benchmarks.bisection import first_bad
 from benchmarks.measuring import Bench, Setting, bench, seconds, share
 from benchmarks.tables import table
 from devices.duet import DuetPlan, compare
-from devices.measure import Job
+from devices.plan import Job
 from devices.transports.local import Device as Local
 from profiles.comparisons import Comparison
 from profiles.errors import HwnasError, InputError, NothingFits

@@ -22,7 +22,7 @@ from benchmarks.side_by_side import Side, slower_when_narrower
 from benchmarks.tables import folded
 from devices import duet
 from devices.duet import DuetPlan
-from devices.measure import PRECISE, Job, Plan
+from devices.plan import PRECISE, Job, Plan
 from profiles import apart, files
 from profiles.comparisons import Comparison
 from profiles.errors import HwnasError, InputError

@@ -18,7 +18,7 @@ from benchmarks.tables import figure
 from devices import gpus, measure
 from devices.artifact import prepare
 from devices.fleet import LOCAL, load_fleet
-from devices.measure import Plan
+from devices.plan import Plan
 from devices.session import Session, connect
 from nas import models
 from profiles.clock import utc_now

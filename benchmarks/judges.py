@@ -24,7 +24,7 @@ from benchmarks.judgements import SIZE, Answer, Judgement
 from benchmarks.suite import ACCURACY
 from devices import duet, measure, metering, onnxfile
 from devices.duet import DuetPlan
-from devices.measure import Job, Plan
+from devices.plan import Job, Plan, aim
 from devices.session import Session
 from profiles import verdicts
 from profiles.comparisons import Comparison
@@ -149,7 +149,7 @@ def accuracy(work: Work) -> Answered:
         inputs, outputs = Path(folder) / "inputs.npy", Path(folder) / "outputs.npy"
         np.save(inputs, valid.x_val, allow_pickle=False)
         for job, target in work.arms:
-            measure.compute_outputs(work.session, job.model, measure.aim(target, job), inputs, outputs)
+            measure.compute_outputs(work.session, job.model, aim(target, job), inputs, outputs)
             shares.append(score(valid.task, np.load(outputs, allow_pickle=False), valid.y_val)["accuracy"])
     base, other = shares
     return _exact(work.one, base, other, worse=base - other), None
@@ -179,7 +179,7 @@ def _in_turns(
 
 def _request(work: Work, job: Job, target: Target, seed: int) -> dict[str, Any]:
     return {
-        "target": measure.aim(target, job).to_dict(),
+        "target": aim(target, job).to_dict(),
         "model": work.session.put(job.model, onnxfile.external_files(job.model)),
         "seed": seed,
         **measure.feeding(work.session, job),

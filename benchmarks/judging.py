@@ -20,7 +20,7 @@ from benchmarks.judges import Effort
 from benchmarks.suite import Entry
 from devices import measure, onnxfile
 from devices.artifact import prepare
-from devices.measure import Job
+from devices.plan import Job
 from devices.session import Session
 from profiles.comparisons import Comparison
 from profiles.errors import HwnasError, ParityError, UnavailableError

@@ -17,7 +17,7 @@ from benchmarks import models
 from devices import measure, reference
 from devices.artifact import prepare
 from devices.fleet import LOCAL, Fleet, load_fleet
-from devices.measure import Job, Plan
+from devices.plan import Job, Plan
 from devices.session import Session, connect
 from profiles.database import file_of
 from profiles.errors import HwnasError, InputError, UnavailableError

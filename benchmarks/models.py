@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from devices.convert import own_precision
-from devices.measure import Job, write_reference
+from devices.measure import write_reference
+from devices.plan import Job
 from nas import models as reference
 from profiles import registry
 from profiles.errors import InputError, TrialError

@@ -15,7 +15,7 @@ from benchmarks.judges import Effort, telling
 from benchmarks.judging import Pair, Ready
 from benchmarks.watched import Setting, on_devices
 from devices import measure, onnxfile, reference
-from devices.measure import Plan
+from devices.plan import Plan
 from devices.scheduler import Outcome
 from devices.session import OnEvent, Session
 from profiles.comparisons import Comparison

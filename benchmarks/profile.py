@@ -15,7 +15,8 @@ from benchmarks.pipes import reader_may_go
 from benchmarks.profile_tables import show
 from benchmarks.side_by_side import Side, slower_when_narrower
 from devices import extras
-from devices.measure import PRECISE, Job, Plan, profile_all
+from devices.measure import profile_all
+from devices.plan import PRECISE, Job, Plan
 from devices.session import OnEvent, Session
 from profiles import files, frames
 from profiles.errors import HwnasError, InputError

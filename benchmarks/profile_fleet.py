@@ -17,7 +17,7 @@ from devices import everywhere, extras
 from devices.artifact import prepare
 from devices.everywhere import Finish, Key
 from devices.fleet import Fleet
-from devices.measure import Job, Plan
+from devices.plan import Job, Plan
 from devices.scheduler import Outcome, Policy
 from devices.session import Session
 from profiles.errors import HwnasError

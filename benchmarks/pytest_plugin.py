@@ -123,7 +123,7 @@ def _measured(here: Bench, target: Target, option: Callable[[str], str]) -> Prof
 
     from benchmarks import profile
     from benchmarks.measuring import seconds, share
-    from devices.measure import PRECISE
+    from devices.plan import PRECISE
     from profiles.errors import HwnasError
 
     plan = dataclasses.replace(

@@ -36,7 +36,7 @@ from benchmarks import models as given_models
 from benchmarks.measuring import seconds, share
 from devices import onnxfile, toml
 from devices.convert import own_precision
-from devices.measure import Job
+from devices.plan import Job
 from nas import models as reference
 from profiles.errors import HwnasError, InputError
 

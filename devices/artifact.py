@@ -7,7 +7,7 @@ from pathlib import Path
 
 from devices.convert import Samples, convert
 from devices.engines import PROGRAM
-from devices.measure import Job
+from devices.plan import Job
 from devices.session import Session
 from profiles.errors import InputError
 from profiles.records import Target

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,12 @@ import numpy.typing as npt
 from devices import conditions
 from devices.bundle import agent_digest, calibration_digest
 from devices.metering import Metered
+from devices.plan import Plan
 from devices.protocol import Record
 from profiles import statistics
 from profiles.clock import utc_now
 from profiles.errors import HwnasError
 from profiles.records import Arm, Block, Calibration, Profile, Target
-
-if TYPE_CHECKING:
-    from devices.measure import Plan
 
 _LEAST_QUIET = 3  # processes
 

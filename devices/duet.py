@@ -17,7 +17,8 @@ import numpy as np
 
 from devices import conditions, onnxfile
 from devices.assemble import blocks_of, provenance, settle
-from devices.measure import PRECISE, Job, aim, check, enough_ms, feeding, some_more
+from devices.measure import check, feeding
+from devices.plan import PRECISE, Job, aim, enough_ms, some_more
 from devices.protocol import Record
 from devices.session import OnEvent, Session
 from profiles import statistics, verdicts

@@ -16,7 +16,7 @@ from typing import Any
 
 from devices import measure, onnxfile, reference, scheduler
 from devices.fleet import Fleet
-from devices.measure import Job, Plan
+from devices.plan import Job, Plan
 from devices.scheduler import Outcome, Policy, Work
 from devices.session import OnEvent, Session, connect
 from profiles.records import Profile, Target

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from devices import onnxfile
-from devices.measure import PRECISE, WARM_UP_MS, Job, feeding, shipped_ms
+from devices.measure import feeding, shipped_ms
+from devices.plan import PRECISE, WARM_UP_MS, Job
 from devices.protocol import Record
 from devices.session import Session
 from profiles.errors import InputError

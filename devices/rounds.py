@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from devices.assemble import Taken, blocks_of, settle
+from devices.plan import Plan
 from profiles import statistics
-
-if TYPE_CHECKING:
-    from devices.measure import Plan
 
 
 def order(taken: Sequence[Taken], plan: Plan, clock_s: Callable[[], float]) -> Iterator[tuple[int, int]]:

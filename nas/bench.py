@@ -16,7 +16,7 @@ from devices.artifact import prepare
 from devices.convert import Samples
 from devices.engines import PROGRAM
 from devices.fleet import Fleet
-from devices.measure import Job, Plan
+from devices.plan import Job, Plan
 from devices.scheduler import Outcome, Policy, Work
 from devices.session import OnEvent, Session, connect
 from nas.export import INPUT, OUTPUT

@@ -27,7 +27,7 @@ from benchmarks.tables import folded
 from devices import extras
 from devices.duet import DuetPlan
 from devices.fleet import load_fleet
-from devices.measure import Plan
+from devices.plan import Plan
 from profiles import apart
 from profiles.errors import InputError, UnavailableError
 from profiles.records import Profile, Target

@@ -23,8 +23,8 @@ from benchmarks.report import write
 from devices import disturbance, energy, energy_pass, measure, metering
 from devices.energy import Stretches
 from devices.fleet import load_fleet
-from devices.measure import Job, Plan
 from devices.meters import Sensor
+from devices.plan import Job, Plan
 from devices.session import Session, connect
 from nas.results import read_results
 from profiles.errors import InputError, UnavailableError

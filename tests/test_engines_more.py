@@ -24,7 +24,7 @@ from devices.artifact import prepare
 from devices.convert import RANDOM_CALIBRATION
 from devices.engines import Engine
 from devices.fleet import load_fleet
-from devices.measure import Job, Plan
+from devices.plan import Job, Plan
 from devices.session import Session, connect
 from profiles import registry
 from profiles.errors import InputError, MeasurementError, UnavailableError

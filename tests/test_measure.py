@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from devices import bundle, measure, memory_pass
 from devices.assemble import settle
 from devices.fleet import load_fleet
-from devices.measure import Job, Plan
+from devices.plan import Job, Plan
 from devices.session import Session, connect
 from profiles import statistics
 from profiles.errors import HwnasError, InputError, MeasurementError, ParityError, UnavailableError

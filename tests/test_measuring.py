@@ -21,7 +21,7 @@ from devices import conditions, disturbance, extras, rounds
 from devices.assemble import Taken
 from devices.convert import convert
 from devices.disturbance import Reading
-from devices.measure import Job, Plan
+from devices.plan import Job, Plan
 from profiles import frames
 from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.records import Target

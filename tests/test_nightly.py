@@ -30,7 +30,7 @@ from benchmarks.watched import on_devices
 from devices import measure
 from devices.bundle import calibration_digest
 from devices.fleet import load_fleet
-from devices.measure import Job
+from devices.plan import Job
 from devices.session import Session, connect
 from profiles.errors import InputError, MeasurementError
 from profiles.records import Target

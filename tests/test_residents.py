@@ -18,7 +18,7 @@ from processes import of_agent
 from benchmarks.figures import _nets
 from devices.artifact import prepare
 from devices.duet import DuetPlan, compare
-from devices.measure import Job
+from devices.plan import Job
 from devices.session import Session, connect
 from devices.transports.local import Device
 from profiles.comparisons import Comparison

@@ -17,7 +17,7 @@ from devices import scheduler
 from devices.bundle import calibration_digest
 from devices.everywhere import Key, profile_everywhere, worst
 from devices.fleet import Fleet, load_fleet
-from devices.measure import Job, Plan
+from devices.plan import Job, Plan
 from devices.scheduler import Outcome, Policy, Work
 from devices.session import connect
 from profiles.errors import InputError, MeasurementError, UnavailableError

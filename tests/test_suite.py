@@ -11,7 +11,7 @@ from benchmarks.baselines import Baselines, differences, folder_of
 from benchmarks.figures import _nets
 from benchmarks.suite import entries, load_suite
 from devices import onnxfile
-from devices.measure import Job
+from devices.plan import Job
 from profiles.errors import InputError, UnavailableError
 from profiles.records import Target
 from profiles.store import Store

@@ -16,6 +16,7 @@ from processes import reason_of, wait_for
 
 import devices
 from devices import mailbox, measure
+from devices.plan import Job, Plan
 from devices.session import Session, connect
 from devices.transports.torchx import Device
 from profiles.records import Target
@@ -52,10 +53,10 @@ def _processes(node: Device) -> list[int]:
 
 def test_a_model_is_measured_in_a_job(node: Device) -> None:
     target = Target(name="node", device="node")
-    plan = measure.Plan(processes=2, groups=1, block_ms=5.0)
+    plan = Plan(processes=2, groups=1, block_ms=5.0)
     told: list[str] = []
     with connect(node, "node", lambda kind, data: told.append(f"{kind} {data.get('message')}")) as session:
-        profile = measure.profile(session, measure.Job(model=MODEL, name="calibration"), target, plan=plan)
+        profile = measure.profile(session, Job(model=MODEL, name="calibration"), target, plan=plan)
     assert list(profile.node_providers) == ["cpu"]
     assert profile.output_error is not None
     assert profile.output_error < 1e-4

@@ -107,7 +107,8 @@ def study(name: str) -> Study:
 
 def _latencies_ms(paths: Sequence[Path]) -> list[float]:
     from devices.fleet import load_fleet
-    from devices.measure import Job, Plan, profile_all
+    from devices.measure import profile_all
+    from devices.plan import Job, Plan
     from devices.session import connect
 
     fleet = load_fleet()

@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmarks.figures import _nets
 from devices.fleet import LOCAL, load_fleet
-from devices.measure import Job, Plan, profile
+from devices.measure import profile
+from devices.plan import Job, Plan
 from devices.session import connect
 from profiles.files import write_text
 

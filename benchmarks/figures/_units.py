@@ -23,10 +23,10 @@ Result = dict[str, Any]
 _ROOT = Path(__file__).resolve().parents[2]
 MEASURING = (
     *("profiles/clock.py", "profiles/statistics.py", "profiles/verdicts.py"),
-    *("devices/measure.py", "devices/duet.py", "devices/rounds.py", "devices/assemble.py", "devices/worker.py"),
-    *("devices/passes.py", "devices/loading.py", "devices/blocks.py", "devices/disturbance.py"),
-    *("devices/inputs.py", "devices/parity.py"),
-    *("devices/engines/onnxruntime.py", "devices/engines/_ort_session.py", "devices/calibration.onnx"),
+    *("devices/measure.py", "devices/plan.py", "devices/duet.py", "devices/rounds.py", "devices/assemble.py"),
+    *("devices/worker.py", "devices/passes.py", "devices/loading.py", "devices/blocks.py", "devices/disturbance.py"),
+    *("devices/inputs.py", "devices/parity.py", "devices/engines/onnxruntime.py", "devices/engines/_ort_session.py"),
+    "devices/calibration.onnx",
 )
 
 

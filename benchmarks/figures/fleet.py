@@ -13,7 +13,7 @@ from pathlib import Path
 import devices
 from devices.everywhere import profile_everywhere
 from devices.fleet import load_fleet
-from devices.measure import Job
+from devices.plan import Job
 from profiles.store import Store
 
 _MODEL = Path(str(devices.__file__)).parent / "calibration.onnx"

@@ -25,7 +25,8 @@ from benchmarks.figures import _baseline, _load, _nets, _report
 from benchmarks.figures._units import Result, Units
 from devices.duet import DuetPlan, compare
 from devices.fleet import load_fleet
-from devices.measure import PRECISE, Job, Plan, profile
+from devices.measure import profile
+from devices.plan import PRECISE, Job, Plan
 from devices.session import Session, connect
 from profiles.errors import MeasurementError
 from profiles.records import Target

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from devices.bundle import cache_folder
-from devices.measure import Job
+from devices.plan import Job
 from profiles import registry
 
 if TYPE_CHECKING:

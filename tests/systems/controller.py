@@ -7,7 +7,7 @@ from pathlib import Path
 
 from devices.everywhere import profile_everywhere
 from devices.fleet import load_fleet
-from devices.measure import Job, Plan
+from devices.plan import Job, Plan
 from devices.scheduler import Policy
 from profiles.store import Store
 

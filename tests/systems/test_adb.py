@@ -26,6 +26,7 @@ from processes import reason_of, wait_for
 
 import devices
 from devices import measure
+from devices.plan import Job
 from devices.runner.link import VERSION
 from devices.session import Session, connect
 from devices.transports.adb import Device
@@ -246,7 +247,7 @@ def test_what_the_runner_cannot_do_it_says(phone: Phone, tmp_path: Path) -> None
         )
         (tmp_path / "bad.onnx").write_bytes(MODEL.read_bytes()[:5000])
         with pytest.raises(HwnasError, match="not an ONNX file, or cut short"):
-            measure.check(session, measure.Job(model=tmp_path / "bad.onnx", name="bad"), TARGET)
+            measure.check(session, Job(model=tmp_path / "bad.onnx", name="bad"), TARGET)
         assert "did not end in time and was killed" in _reason(lambda: _latency(session, deadline_s=1.0, **FOREVER))
         assert _latency(session)["done"]  # none of this ended the session
 

@@ -21,7 +21,8 @@ import devices
 from benchmarks.figures import _null
 from benchmarks.figures._server import Server
 from devices.fleet import load_fleet
-from devices.measure import Job, Plan, profile
+from devices.measure import profile
+from devices.plan import Job, Plan
 from devices.session import connect
 from nas.results import read_results
 from profiles.database import Database

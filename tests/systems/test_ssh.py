@@ -21,6 +21,7 @@ from processes import reason_of, wait_for
 
 import devices
 from devices import measure
+from devices.plan import Job, Plan
 from devices.session import Session, connect
 from profiles.errors import MeasurementError
 from profiles.records import Target
@@ -40,9 +41,9 @@ def _latency(session: Session, target: Target = NULL, **how: Any) -> dict[str, A
 
 def test_a_model_is_measured_there_as_it_is_here(lab: list[Board]) -> None:
     target = Target(name="board", device="board")
-    plan = measure.Plan(processes=2, groups=1, block_ms=5.0)
+    plan = Plan(processes=2, groups=1, block_ms=5.0)
     with connect(lab[0].device(), "board") as session:
-        profile = measure.profile(session, measure.Job(model=MODEL, name="calibration"), target, plan=plan)
+        profile = measure.profile(session, Job(model=MODEL, name="calibration"), target, plan=plan)
     assert list(profile.node_providers) == ["cpu"]
     assert profile.output_error is not None
     assert profile.output_error < 1e-4
