@@ -3,13 +3,14 @@
     [search]
     transfer = ["runs/digits-pi4", "runs/digits-pi5"]
 
-Of each run what it measured, trained or scouted; a metric of a target tells of the same metric of every target. They
-are written to ``transfer.json`` when a search begins, so that it stays what it is when the runs go on or are removed.
+Of each run what it measured, trained or scouted; a metric of a target tells of the same metric of every target. What
+no device changes, such as an accuracy, is one source over all runs with the same data and training. They are written to
+``transfer.json`` when a search begins, so that it stays what it is when the runs go on or are removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from nas.results import read_results
 from nas.study import STATIC_METRICS, Study
 from profiles import files
 from profiles.errors import InputError
+from profiles.records import digest_of
 
 LEAST = 10  # figures of a metric that are worth a model
 MOST = 300  # of one source, the last ones
+_TRAINING = {"script", "table", "epochs", "batch_size", "learning_rate"}
 
 
 def transferred(study: Study, folder: RunFolder) -> list[dict[str, Any]]:
@@ -34,7 +37,7 @@ def transferred(study: Study, folder: RunFolder) -> list[dict[str, Any]]:
         return []
     known = files.read_json(folder.transfer) if folder.study.exists() else None  # else of a search that never began
     if known is None:
-        return [one for run in study.search.transfer for one in _of(run, study)]
+        return merged([one for run in study.search.transfer for one in _of(run, study)])
     found: list[dict[str, Any]] = known["transfer"]
     return found
 
@@ -45,6 +48,23 @@ def keep(found: list[dict[str, Any]], folder: RunFolder) -> None:
         files.write_json(folder.transfer, {"schema": 1, "transfer": found})
 
 
+def merged(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the same metric and of one ``alike`` as one source, in the order of the first; ``alike`` is left out.
+
+    More figures make a better model than several models of few. Of a network in several of them the last figure counts.
+    """
+    groups: dict[Any, list[Mapping[str, Any]]] = {}
+    for number, one in enumerate(sources):
+        groups.setdefault((one["metric"], number if one["alike"] is None else one["alike"]), []).append(one)
+    found = []
+    for each in groups.values():
+        rows = {digest_of(c): (c, v) for one in each for c, v in zip(one["choices"], one["values"], strict=True)}
+        choices, values = zip(*list(rows.values())[-MOST:], strict=True)
+        names = ", ".join(one["from"] for one in each)
+        found.append({"metric": each[0]["metric"], "from": names, "choices": choices, "values": values})
+    return found
+
+
 def _of(run: str, study: Study) -> list[dict[str, Any]]:
     results = read_results(Path(run))
     if results.study.full_space != study.full_space:
@@ -53,7 +73,8 @@ def _of(run: str, study: Study) -> list[dict[str, Any]]:
         )
     metrics = list(dict.fromkeys(one.metric for one in (*study.objective, *study.constraint)))
     networks = list(seen(results))
-    found = [one for metric in metrics for one in _about(metric, networks, run)]
+    alike = digest_of([results.study.data.model_dump(), results.study.train.model_dump(include=_TRAINING)])
+    found = [one for metric in metrics for one in _about(metric, networks, run, alike)]
     if not found:
         raise InputError(
             f"search.transfer: {run}: given fewer than {LEAST} figures of each of {', '.join(metrics)}, or of the same "
@@ -62,7 +83,7 @@ def _of(run: str, study: Study) -> list[dict[str, Any]]:
     return found
 
 
-def _about(metric: str, networks: Sequence[Seen], run: str) -> Iterator[dict[str, Any]]:
+def _about(metric: str, networks: Sequence[Seen], run: str, alike: str) -> Iterator[dict[str, Any]]:
     name, at, _ = metric.partition("@")
     if metric in STATIC_METRICS:
         return
@@ -72,4 +93,10 @@ def _about(metric: str, networks: Sequence[Seen], run: str) -> Iterator[dict[str
             rows = [(one.choices, one.figures[known]) for one in networks if known in one.figures][-MOST:]
             if len(rows) >= LEAST:
                 choices, values = zip(*rows, strict=True)
-                yield {"metric": metric, "from": f"{run}: {known}", "choices": choices, "values": values}
+                yield {
+                    "metric": metric,
+                    "from": f"{run}: {known}",
+                    "alike": None if at else alike,
+                    "choices": choices,
+                    "values": values,
+                }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,6 +104,25 @@ def test_figures_of_other_targets_are_those_of_the_same_metric(example: Path, tm
     ]
     assert [len(one["choices"]) for one in found] == [len(one["values"]) for one in found]
     assert len(found[1]["values"]) == 24 > len(found[0]["values"]) >= 10
+
+
+def test_what_no_device_changes_is_one_source_over_runs_that_trained_alike(example: Path, tmp_path: Path) -> None:
+    for name in ("again", "longer"):
+        shutil.copytree(example, tmp_path / name)
+    longer = re.sub(r"^epochs = .*$", "epochs = 77", (example / "study.toml").read_text(), flags=re.MULTILINE)
+    (tmp_path / "longer" / "study.toml").write_text(longer)
+
+    def accuracies(*runs: Path) -> list[dict[str, Any]]:
+        found = transferred(study_of(tmp_path, [str(run) for run in runs]), RunFolder(tmp_path / "new"))
+        return [one for one in found if one["metric"] == "val_accuracy"]
+
+    (alone,) = accuracies(example)
+    (both,) = accuracies(example, tmp_path / "again")
+    assert (both["choices"], both["values"]) == (alone["choices"], alone["values"])  # equal networks, each once
+    assert both["from"].count("val_accuracy") == 2
+    assert len(accuracies(example, tmp_path / "longer")) == 2
+    found = transferred(study_of(tmp_path, [str(example), str(tmp_path / "again")]), RunFolder(tmp_path / "new"))
+    assert [one["metric"] for one in found].count("latency_ms@local") == 2  # of what may be two devices
 
 
 def test_what_was_transferred_stays_what_it_was_and_reaches_the_generator(example: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from benchmarks.exact import Problem, on_device
 from benchmarks.figures._units import lines_of
 from benchmarks.figures.transfer import BATCH, Rows, searched, told
 from nas.generate import AskTell
+from nas.transfer import merged
 
 _LINES = Path(__file__).resolve().parent.parent.parent / "docs" / "results-newcomer.jsonl"
 
@@ -59,7 +60,7 @@ def take(minutes: float | None = None) -> list[str]:
 
 def _compared(device: str, seed: int, before: dict[str, Rows]) -> dict[str, Any]:
     given = on_device(device)
-    transfer = [one for other in FLEET if other != device for one in told(before[other][:BEFORE], given)]
+    transfer = merged([one for other in FLEET if other != device for one in told(before[other][:BEFORE], given)])
     found = _search(given, FEW, transfer, seed)
     return {
         "device": device,

@@ -90,7 +90,13 @@ def told(rows: Rows, given: Problem) -> list[dict[str, Any]]:
     Accuracies are of the same name; a latency tells of every latency.
     """
     return [
-        {"metric": metric, "choices": [config for config, _ in rows], "values": [values[known] for _, values in rows]}
+        {
+            "metric": metric,
+            "from": known,
+            "alike": known if known == metric and not metric.startswith("lat_") else None,
+            "choices": [config for config, _ in rows],
+            "values": [values[known] for _, values in rows],
+        }
         for metric in dict.fromkeys([*(o.name for o in given.objectives), *(limit.name for limit in given.limits)])
         for known in rows[0][1]
         if known == metric or (known.startswith("lat_") and metric.startswith("lat_"))
