@@ -53,8 +53,9 @@ def take() -> list[str]:
         f"{BATCH} at a time; mean over seeds, and their tenth percentile. Tables and licences: `benchmarks/tables`.",
         f"The design of `hwnas` was fixed while looking at {', '.join(DESIGN)}; two faults were mended",
         f"after all had been seen. {' and '.join(SLOW)} have at most {SLOW_S / 60:.0f} minutes of processor time a",
-        "search. Seconds a step are wall time, one thread, whatever else the machine did (side by side:",
-        "[results-steps.md](results-steps.md)); a network's features are read once for all seeds of a space.",
+        "search: what had been reached then is in the last column. Seconds a step are wall time, one thread, whatever",
+        "else the machine did (side by side: [results-steps.md](results-steps.md)); a network's features are read once",
+        "for all seeds of a space.",
         "",
         "![Share of the true hypervolume against evaluations](images/results-search.svg)",
         "",
@@ -109,17 +110,25 @@ def _table(taken: list[dict[str, Any]]) -> list[str]:
     rows = []
     for name in NAMES:
         columns = " | ".join(f"{n} | p10" for n in AT)
-        rows += [f"## {name}", "", f"| method | seeds | {columns} | s a step | duplicates |", "|---|" + "---|" * 9]
+        rows += [f"## {name}", "", f"| method | seeds | {columns} | s a step | duplicates | cut off |"]
+        rows += ["|---|" + "---|" * 10]
         for method in METHODS:
             lines = [line for line in taken if line["method"] == method and line["problem"] == name]
             if not lines:
                 continue
-            cells = [f"{mean:.3f} | {low:.3f}" for mean, low in _summary(lines)]
+            cells = [f"{mean:.3f} | {low:.3f}" if mean > 0 else "- | -" for mean, low in _summary(lines)]
             step = np.mean([line["step_s"] for line in lines])
             twice = np.mean([line["duplicates"] for line in lines])
-            rows.append(f"| {method} | {len(lines)} | {' | '.join(cells)} | {step:.3f} | {twice:.1f} |")
+            ended = _ended(lines)
+            rows.append(f"| {method} | {len(lines)} | {' | '.join(cells)} | {step:.3f} | {twice:.1f} | {ended} |")
         rows.append("")
     return rows
+
+
+def _ended(lines: list[dict[str, Any]]) -> str:
+    """What the searches had reached whose time was up, and after how many evaluations, to 5."""
+    short = [(line["curve"][-1], 5 * len(line["curve"])) for line in lines if len(line["curve"]) < BUDGET // 5]
+    return ", ".join(f"{share:.3f} after {n}" for share, n in short)
 
 
 def _summary(lines: list[dict[str, Any]]) -> Iterator[tuple[float, float]]:
