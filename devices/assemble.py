@@ -68,8 +68,10 @@ def assemble(one: Taken, target: Target, device: dict[str, Any], *, reference_ms
     missing = one.metered.missing()
     on_device = [time_ms for answer in one.latency.values() for time_ms in answer.get("device_ms") or ()]
     if not on_device:
-        where = f"{target.provider}{' with transfers' if target.transfers and target.provider != 'cpu' else ''}"
-        missing["device_latency_ms"] = f"engine {target.engine} on {where} has no timing by device events"
+        how = " with transfers" if target.transfers and target.provider in ("cuda", "tensorrt") else ""
+        missing["device_latency_ms"] = (
+            f"engine {target.engine} on {target.provider}{how} has no timing by device events"
+        )
     builds = [answer["build_ns"] for answer in one.latency.values() if answer.get("build_ns") is not None]
     if not builds:
         missing["build_ms"] = f"engine {target.engine} on {target.provider} does not time a build apart from load_ms"

@@ -34,8 +34,7 @@ class Target:
     @property
     def settings(self) -> dict[str, Any]:
         """What makes its figures, beside the device. Not the name, and a fallback shows in the latency itself."""
-        names = [field.name for field in dataclasses.fields(self)]
-        return {name: getattr(self, name) for name in names if name not in ("name", "device", "max_fallback")}
+        return {name: value for name, value in _fields(self).items() if name not in ("name", "device", "max_fallback")}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``Target(**value)`` is the inverse."""

@@ -30,10 +30,9 @@ ALONE, FEW, BEFORE, SEEDS = 100, 20, 60, 3
 def take(minutes: float | None = None) -> list[str]:
     """``minutes``: no further search is begun after that."""
     end = None if minutes is None else time.monotonic() + 60 * minutes
+    there = {(one["device"], one["seed"]) for one in lines_of(_LINES)}
     for seed in range(SEEDS):
-        missing = [
-            device for device in FLEET if (device, seed) not in {(one["device"], one["seed"]) for one in _lines()}
-        ]
+        missing = [device for device in FLEET if (device, seed) not in there]
         before: dict[str, Rows] = {}
         for device in missing:
             for each in FLEET:
@@ -42,7 +41,7 @@ def take(minutes: float | None = None) -> list[str]:
             if _over(end):
                 break
             _keep(_compared(device, seed, before))
-    lines = _lines()
+    lines = lines_of(_LINES)
     return [
         "# A new device of a fleet",
         "",
@@ -82,10 +81,6 @@ def _reached(given: Problem, rows: Rows) -> float:
 
 def _over(end: float | None) -> bool:
     return end is not None and time.monotonic() > end
-
-
-def _lines() -> list[dict[str, Any]]:
-    return lines_of(_LINES)
 
 
 def _keep(line: dict[str, Any]) -> None:

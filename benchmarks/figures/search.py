@@ -116,7 +116,7 @@ def _table(taken: list[dict[str, Any]]) -> list[str]:
             lines = [line for line in taken if line["method"] == method and line["problem"] == name]
             if not lines:
                 continue
-            cells = [f"{mean:.3f} | {low:.3f}" if mean > 0 else "- | -" for mean, low in _summary(lines)]
+            cells = [f"{mean:.3f} | {low:.3f}" if np.isfinite(mean) else "- | -" for mean, low in _summary(lines)]
             step = np.mean([line["step_s"] for line in lines])
             twice = np.mean([line["duplicates"] for line in lines])
             ended = _ended(lines)
