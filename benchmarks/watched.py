@@ -17,8 +17,9 @@ from benchmarks.nights import study_of
 from benchmarks.suite import ACCURACY, MEMORY, Entry, Suite, entries, load_suite
 from devices import scheduler
 from devices.fleet import Fleet, load_fleet
+from devices.lines import Work
 from devices.memory_pass import unread_memory
-from devices.scheduler import Outcome, Policy, Work
+from devices.scheduler import Outcome, Policy
 from devices.session import OnEvent, Session, connect
 from profiles.records import Target
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from devices import measure, onnxfile, reference, scheduler
 from devices.fleet import Fleet
+from devices.lines import Work
 from devices.plan import Job, Plan
-from devices.scheduler import Outcome, Policy, Work
+from devices.scheduler import Outcome, Policy
 from devices.session import OnEvent, Session, connect
 from profiles.records import Profile, Target
 from profiles.store import Store

@@ -11,32 +11,25 @@ for a board again. Whoever iterates keeps each outcome as it comes: nothing else
 
 from __future__ import annotations
 
+import contextlib
+import math
 import queue
+import resource
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from devices.lines import Item, Lines, Work
 from devices.session import OnEvent, Session
 from profiles.errors import HwnasError, InputError, MeasurementError, ParityError, UnavailableError
 
 Connect = Callable[[str, OnEvent], Session]
 _LONGEST_PAUSE_S = 30.0
 _END_S = 5.0
+_FILES, _FILES_OF_SESSION = 256, 8  # open at once: four of a session, and as many of another while it is started
 _AHEAD = 100  # outcomes that may wait for the caller; then boards wait for it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """One piece: ``call`` is run with a session of one of ``boards``, whose ``name`` says which, in a thread of that
-    board. What it returns is the value of the outcome; it must leave nothing behind when it raises.
-    """
-
-    key: Any
-    boards: Sequence[str]
-    call: Callable[[Session], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +66,7 @@ def run(
     ``sessions``: board -> a session that is open; used, and at the end those that are still open are left in it.
     Without it all sessions are closed at the end.
     """
+    _allow_files(len({board for work in works for board in work.boards}))
     told: queue.SimpleQueue[Outcome | tuple[str, dict[str, Any]]] = queue.SimpleQueue()
     hall = _Hall(works, connect, policy or Policy(), told.put, sessions)
     left = len(works)
@@ -90,24 +84,17 @@ def run(
         hall.close(abort=left > 0)
 
 
-@dataclass(slots=True)
-class _Item:
-    work: Work
-    failures: Counter[str] = field(default_factory=Counter)  # board -> tries there
-    losses: int = 0
-    error: HwnasError | None = None
-
-
-@dataclass(slots=True)
-class _Line:
-    """Works that the same boards may do."""
-
-    waiting: deque[_Item] = field(default_factory=deque)
-    open: int = 0  # waiting, or being done
+def _allow_files(boards: int) -> None:
+    """Raise this process's own limit of open files, mostly 1024, as far as that many sessions need and it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(_FILES + _FILES_OF_SESSION * boards, math.inf if hard == resource.RLIM_INFINITY else hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # then boards that find no room are away until others have gone
+            resource.setrlimit(resource.RLIMIT_NOFILE, (int(wanted), hard))
 
 
 class _Hall:
-    """All lines and all boards; ``_lock`` guards every line and ``_given_up``."""
+    """A thread for each board, and their sessions, which ``_lock`` guards."""
 
     def __init__(
         self,
@@ -123,19 +110,14 @@ class _Hall:
         self._tell = tell
         self.room = threading.Semaphore(_AHEAD)  # for outcomes that the caller has not taken yet
         self._lock = threading.Lock()
-        self._lines: dict[tuple[str, ...], _Line] = {}
-        for work in works:
-            line = self._lines.setdefault(tuple(work.boards), _Line())
-            line.waiting.append(_Item(work))
-            line.open += 1
-        names = dict.fromkeys(board for boards in self._lines for board in boards)
-        self._bells = {board: threading.Condition(self._lock) for board in names}
-        self._given_up: set[str] = set()  # away for longer than the policy's patience
+        self._lines = Lines(works, policy.tries)
         self._answered: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._closing = threading.Event()
         self._aborted = False
-        self._threads = [threading.Thread(target=self._serve, args=(board,), daemon=True) for board in names]
+        self._threads = [
+            threading.Thread(target=self._serve, args=(board,), daemon=True) for board in self._lines.boards
+        ]
 
     def open(self) -> None:
         for thread in self._threads:
@@ -146,10 +128,9 @@ class _Hall:
         with self._lock:
             self._closing.set()
             self._aborted = abort
-            for bell in self._bells.values():
-                bell.notify_all()
             for session in self._sessions.values() if abort else ():
                 session.abort()
+        self._lines.close()
         self.room.release(max(1, len(self._threads)))  # those that wait for room; none waits from here on
         end = time.monotonic() + _END_S
         for thread in self._threads:
@@ -159,9 +140,9 @@ class _Hall:
         """The life of one board: a session, work until there is none, and a new session whenever one was lost."""
         session = self._take_over(board)
         try:
-            while (item := self._next(board)) is not None:
+            while (item := self._lines.next(board)) is not None:
                 if session is None or session.closed:
-                    self._back(item)  # for another board of the pool, while this one is being reached
+                    self._lines.back(item)  # for another board of the pool, while this one is being reached
                     session = self._reach(board)
                 else:
                     self._do(board, session, item)
@@ -184,26 +165,11 @@ class _Hall:
                 self._sessions[board] = session
         return session
 
-    def _next(self, board: str) -> _Item | None:
-        """The next piece for this board, waiting while another board may still give one back; ``None``: no more."""
-        with self._lock:
-            while not self._closing.is_set():
-                mine = [line for boards, line in self._lines.items() if board in boards and line.open]
-                for line in mine:
-                    for place, item in enumerate(line.waiting):
-                        if item.failures[board] < self._policy.tries:
-                            del line.waiting[place]
-                            return item
-                if not mine:
-                    return None
-                self._bells[board].wait()
-        return None
-
     def _reach(self, board: str) -> Session | None:
         """A session, however long it takes while there is work that waits for this board."""
         start, pause_s = time.monotonic(), self._policy.first_pause_s
         self._state(board, "connecting")
-        while not self._closing.is_set() and self._wanted(board):
+        while not self._closing.is_set() and self._lines.wanted(board):
             try:
                 session = self._connect(board, self._event)
             except Exception as raised:  # no descriptor left, for example: the others must not wait for ever
@@ -214,8 +180,8 @@ class _Hall:
                 self._closing.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
+            self._lines.take_back(board)
             with self._lock:
-                self._given_up.discard(board)
                 self._answered.add(board)
                 self._sessions[board] = session
                 if self._aborted:
@@ -228,7 +194,7 @@ class _Hall:
         first_s = self._policy.first_patience_s
         return self._policy.patience_s if first_s is None or board in self._answered else first_s
 
-    def _do(self, board: str, session: Session, item: _Item) -> None:
+    def _do(self, board: str, session: Session, item: Item) -> None:
         self._tell(("work", {"device": board, "key": item.work.key}))
         try:
             outcome = Outcome(key=item.work.key, board=board, value=item.work.call(session))
@@ -243,8 +209,8 @@ class _Hall:
             hopeless = isinstance(error, (InputError, ParityError)) or item.losses > self._policy.losses
             if self._closing.is_set():
                 return
-            if not hopeless and self._any_left(item):
-                self._back(item)
+            if not hopeless and self._lines.any_left(item):
+                self._lines.back(item)
                 return
             outcome = Outcome(key=item.work.key, board=board, error=error)
         except Exception as error:  # a bug in `call` must not leave the caller waiting
@@ -252,53 +218,17 @@ class _Hall:
             outcome = Outcome(key=item.work.key, board=board, error=crash)
         self._finish(item, outcome)
 
-    def _finish(self, item: _Item, outcome: Outcome) -> None:
-        with self._lock:
-            boards = tuple(item.work.boards)
-            self._lines[boards].open -= 1
-            if not self._lines[boards].open:
-                self._ring(boards)
+    def _finish(self, item: Item, outcome: Outcome) -> None:
+        self._lines.done(item)
         if not self._closing.is_set():
             self.room.acquire()
         self._tell(outcome)
 
-    def _back(self, item: _Item) -> None:
-        with self._lock:
-            boards = tuple(item.work.boards)
-            self._lines[boards].waiting.appendleft(item)
-            self._ring(boards)
-
     def _give_up(self, board: str, error: HwnasError) -> None:
         """What no other board can do has failed; this one is asked on as long as others work."""
-        failed = []
-        with self._lock:
-            self._given_up.add(board)
-            for boards, line in self._lines.items():
-                lost = [item for item in line.waiting if board in boards and not self._any_left(item)]
-                failed += lost
-                for item in lost:
-                    line.waiting.remove(item)
-        for item in failed:
+        for item in self._lines.give_up(board):
             reason = item.error or error
             self._finish(item, Outcome(key=item.work.key, board=board, error=reason))
-
-    def _any_left(self, item: _Item) -> bool:
-        return any(
-            item.failures[board] < self._policy.tries and board not in self._given_up for board in item.work.boards
-        )
-
-    def _wanted(self, board: str) -> bool:
-        with self._lock:
-            return any(
-                item.failures[board] < self._policy.tries
-                for boards, line in self._lines.items()
-                if board in boards
-                for item in line.waiting
-            )
-
-    def _ring(self, boards: Sequence[str]) -> None:
-        for board in boards:
-            self._bells[board].notify_all()
 
     def _event(self, kind: str, data: dict[str, Any]) -> None:
         self._tell((kind, data))

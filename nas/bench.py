@@ -16,8 +16,9 @@ from devices.artifact import prepare
 from devices.convert import Samples
 from devices.engines import PROGRAM
 from devices.fleet import Fleet
+from devices.lines import Work
 from devices.plan import Job, Plan
-from devices.scheduler import Outcome, Policy, Work
+from devices.scheduler import Outcome, Policy
 from devices.session import OnEvent, Session, connect
 from nas.export import INPUT, OUTPUT
 from profiles.errors import HwnasError, UnavailableError

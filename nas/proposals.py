@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from devices.transports import readable
 from nas.generate import DEFAULT_GENERATOR, AskTell
 from nas.lifeline import die_with_parent
 from profiles.errors import HwnasError, InputError, UnavailableError
@@ -113,7 +113,7 @@ class Proposals:
         if self._process is None or self._process.stdout is None or not self._awaited:
             time.sleep(0 if self.asked else timeout_s)
             return
-        select.select([self._process.stdout], [], [], timeout_s)
+        readable(self._process.stdout, timeout_s)
 
     def poll(self) -> Proposal | None:
         """The proposal asked for, once it is there; the last resort where the process failed or is too slow."""
@@ -200,8 +200,7 @@ class Proposals:
         """Take in all answers. A proposal, or why there will be none, or ``None``: nothing to say yet."""
         self._flush()
         while self._process is not None and self._process.stdout is not None:
-            ready, _, _ = select.select([self._process.stdout], [], [], 0)
-            if not ready:
+            if not readable(self._process.stdout, 0):
                 return None
             data = os.read(self._process.stdout.fileno(), 1 << 16)
             if not data:

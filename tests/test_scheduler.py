@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -17,8 +19,9 @@ from devices import scheduler
 from devices.bundle import calibration_digest
 from devices.everywhere import Key, profile_everywhere, worst
 from devices.fleet import Fleet, load_fleet
+from devices.lines import Work
 from devices.plan import Job, Plan
-from devices.scheduler import Outcome, Policy, Work
+from devices.scheduler import Outcome, Policy
 from devices.session import connect
 from profiles.errors import InputError, MeasurementError, UnavailableError
 from profiles.store import Store, clock_of
@@ -273,6 +276,34 @@ def test_the_worst_of_a_pool_is_measured_on_every_board(fleet: Make, tmp_path: P
     profiles = [outcome.value for outcome in found]
     slowest = max(profile.latency_ms_calibrated for profile in profiles)
     assert worst(profiles).latency_ms_calibrated == slowest
+
+
+def test_more_boards_than_a_process_may_have_files_at_first(fleet: Make, tmp_path: Path) -> None:
+    """Most systems begin with 1024, and let a process itself ask for more."""
+    count, program = (
+        30,
+        """
+import resource, sys
+from pathlib import Path
+from devices import scheduler
+from devices.fleet import load_fleet
+from devices.lines import Work
+from devices.session import connect
+resource.setrlimit(resource.RLIMIT_NOFILE, (80, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+fleet = load_fleet(Path(sys.argv[1]))
+together = __import__("threading").Barrier(len(fleet.devices) - 1, timeout=60)
+names = [name for name in fleet.devices if name != "local"]
+works = [Work(key=name, boards=(name,), call=lambda session: together.wait()) for name in names]
+assert not [one.error for one in scheduler.run(works, lambda name, tell: connect(fleet.devices[name], name, tell))
+            if one.error]
+""",
+    )
+    lab = tmp_path / "many.toml"
+    lab.write_text("".join(f'[devices.n{n}]\ntransport = "null"\ntime_ms = 0\n' for n in range(count)))
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(lab)], cwd=Path(__file__).parents[1], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_each_board_of_a_pool_has_a_reference_of_its_own(fleet: Make, tmp_path: Path) -> None:
