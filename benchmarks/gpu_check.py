@@ -2,18 +2,20 @@
 
     python -m benchmarks.gpu_check [OUT.md] [--minutes N]       what `make gpu-check` runs
 
-``--minutes``: nothing is begun after that long, and the page says what was left out. Without a GPU: exit 3. For an
-engine that is missing here, or that fails, the page has the reason.
+``--minutes``: nothing is begun after that long, and the page says what was left out. It is written anew after each row,
+so that what was measured is kept where the check is cut off. Without a GPU: exit 3. For an engine that is missing here,
+or that fails, the page has the reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from benchmarks.minutes import over_after
 from benchmarks.tables import figure
 from devices import gpus, measure
 from devices.artifact import prepare
@@ -41,7 +43,7 @@ _INTRODUCTION = (
 )
 Found = Profile | HwnasError
 Row = tuple[str, Target, Found]
-_LEFT_OUT = UnavailableError("left out: the minutes given were over")
+_LEFT_OUT = UnavailableError("left out: the check ended before")
 _SETTINGS = (
     ("onnxruntime", "cpu", ("fp32",)),
     ("onnxruntime", "cuda", ("fp32", "fp16")),
@@ -75,17 +77,27 @@ def check(out: Path = OUT, minutes: float | None = None) -> None:
     """Raises UnavailableError where there is no NVIDIA GPU, or where no engine runs on it."""
     if not gpus.visible():
         raise UnavailableError("this needs an NVIDIA GPU and its driver; there is no /dev/nvidia0 here")
-    until_s = None if minutes is None else time.monotonic() + 60 * minutes
     fleet = load_fleet()
     with connect(fleet.device(LOCAL), LOCAL) as session:
-        found = take(session, MODELS, targets(), until_s)
         device = session.fingerprint(targets()[0])
-    measured = [profile for _, _, profile in found if isinstance(profile, Profile) and profile.provider != "cpu"]
-    if not measured and any(each is _LEFT_OUT for _, _, each in found):
+        found = take(session, MODELS, targets(), over_after(minutes), lambda rows: _write(out, rows, device))
+    if _on_gpu(found):
+        return
+    if any(each is _LEFT_OUT for _, _, each in found):
         raise UnavailableError(f"--minutes: given {minutes:g}, in which nothing was measured; accepted: more")
+    reasons = "; ".join(dict.fromkeys(str(each) for _, _, each in found if isinstance(each, HwnasError)))
+    raise UnavailableError(f"no engine runs on the GPU of this machine: {reasons}")
+
+
+def _on_gpu(found: Sequence[Row]) -> list[Profile]:
+    return [profile for _, _, profile in found if isinstance(profile, Profile) and profile.provider != "cpu"]
+
+
+def _write(out: Path, found: Sequence[Row], device: Mapping[str, Any]) -> None:
+    """The page, once there is a figure of the GPU."""
+    measured = _on_gpu(found)
     if not measured:
-        reasons = "; ".join(dict.fromkeys(str(each) for _, _, each in found if isinstance(each, HwnasError)))
-        raise UnavailableError(f"no engine runs on the GPU of this machine: {reasons}")
+        return
     versions = {name: version for profile in measured for name, version in profile.versions.items()}
     machine = ", ".join(str(device[part]) for part in ("cpu", "gpu") if device.get(part))
     told = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()) if name != "agent")
@@ -116,17 +128,29 @@ def _reason(name: str, error: HwnasError) -> str:
     return str(error).replace(f"{models.job(name).model}: ", "").replace(f"{name}: ", "")
 
 
-def take(session: Session, names: Sequence[str], wanted: Sequence[Target], until_s: float | None) -> list[Row]:
+def take(
+    session: Session,
+    names: Sequence[str],
+    wanted: Sequence[Target],
+    over: Callable[[], bool],
+    keep: Callable[[list[Row]], None],
+) -> list[Row]:
     """One profile a model and target, or why there is none; told on stderr on the way.
 
-    ``until_s``: on the monotonic clock, when nothing more is begun.
+    ``over``: whether nothing more is to be begun. ``keep``: takes all rows after each that is new; those still to come
+    are "left out" in them.
     """
-    found: dict[tuple[str, str], Found] = {}
+    found: dict[tuple[str, str], Found] = {(name, target.name): _LEFT_OUT for name in names for target in wanted}
+
+    def rows() -> list[Row]:
+        return [(name, target, found[name, target.name]) for name in names for target in wanted]
+
     for target in wanted:
         for name in names:
-            over = until_s is not None and time.monotonic() > until_s
-            found[name, target.name] = _LEFT_OUT if over else _profiled(session, name, target)
-    return [(name, target, found[name, target.name]) for name in names for target in wanted]
+            if not over():
+                found[name, target.name] = _profiled(session, name, target)
+                keep(rows())
+    return rows()
 
 
 def _profiled(session: Session, name: str, target: Target) -> Found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +102,18 @@ def test_a_check_says_what_was_not_measured() -> None:
     slow = dataclasses.replace(CPU, device=LOCAL, engine="null", provider="1ms")  # not a CPU: its energy is asked for
     plain = dataclasses.replace(slow, name="plain", engine="onnxruntime", provider="cpu")
     with connect(fleet.device(LOCAL), LOCAL) as session:
-        rows = gpu_check.take(session, ["dscnn"], [slow, plain], None)
-        late = gpu_check.take(session, ["dscnn"], [plain], time.monotonic() - 1)
+        kept: list[list[gpu_check.Row]] = []
+        rows = gpu_check.take(session, ["dscnn"], [slow, plain], lambda: False, kept.append)
+        late = gpu_check.take(session, ["dscnn"], [plain], lambda: True, kept.append)
+    left_out = "left out: the check ended before"
+    assert [[str(one) == left_out for _, _, one in each] for each in kept] == [[False, True], [False, False]]
     assert [(name, target.name) for name, target, _ in rows] == [("dscnn", slow.name), ("dscnn", "plain")]
     (_, _, timed), (_, _, other) = rows
     assert isinstance(timed, Profile) and isinstance(other, Profile)
     assert other.missing["energy_mj"] == "no meter"
     if not gpus.visible():
         assert "meter nvml" in timed.missing["energy_mj"]
-    assert str(late[0][2]) == "left out: the minutes given were over"
+    assert str(late[0][2]) == left_out
     page = gpu_check.page([*rows, *late], "Taken.")
     assert "| dscnn | plain |" in page and page.endswith("Taken.\n")
-    assert "- Not measured, left out: the minutes given were over: dscnn on plain.\n" in page
+    assert f"- Not measured, {left_out}: dscnn on plain.\n" in page

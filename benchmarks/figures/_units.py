@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.minutes import over_after
 from profiles.errors import HwnasError
 
 Result = dict[str, Any]
@@ -35,15 +36,12 @@ class Units:
 
     def __init__(self, path: Path, minutes: float | None, sources: Iterable[Path]) -> None:
         self._path = path
-        self._end = None if minutes is None else time.monotonic() + 60 * minutes
+        self._over = over_after(minutes)
         self.version = _version(sources)
         self.results = [one for one in lines_of(path) if one["version"] == self.version]
 
     def of(self, kind: str) -> list[Result]:
         return [one for one in self.results if one["kind"] == kind]
-
-    def over(self) -> bool:
-        return self._end is not None and time.monotonic() > self._end
 
     def do(self, kind: str, count: int, work: Callable[[int], Result]) -> None:
         """Those of units 0 to ``count`` - 1 that are missing. One that cannot be taken is kept with its error."""
@@ -51,7 +49,7 @@ class Units:
         for number in range(count):
             if number in done:
                 continue
-            if self.over():
+            if self._over():
                 return
             start = time.monotonic()
             try:

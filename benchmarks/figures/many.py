@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.figures import _deep
 from benchmarks.figures._units import lines_of
+from benchmarks.minutes import over_after
 from benchmarks.peers import METHODS, SLOW
 from nas.generators import Objective
 from nas.pareto import hypervolume
@@ -54,9 +55,9 @@ def spec() -> dict[str, Any]:
 
 def take(minutes: float | None = None) -> list[str]:
     """``minutes``: no further search is begun after that."""
-    begun = time.monotonic()
+    over = over_after(minutes)
     for method, seed in _missing():
-        if minutes is not None and time.monotonic() - begun > 60 * minutes:
+        if over():
             break
         try:
             line = run(method, seed)

@@ -14,13 +14,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import _null
 from benchmarks.figures._server import Server, postgres
 from benchmarks.figures._units import lines_of
+from benchmarks.minutes import over_after
 from devices.fleet import load_fleet
 from nas.results import read_results
 from nas.study_file import load_study
@@ -35,7 +36,7 @@ PROFILES = 10_000
 
 
 def take(minutes: float | None = None) -> list[str]:
-    samples = _search(None if minutes is None else time.monotonic() + 60 * minutes)
+    samples = _search(over_after(minutes))
     lines = [
         "# Scale",
         "",
@@ -61,7 +62,7 @@ def take(minutes: float | None = None) -> list[str]:
         return [*lines, "", f"Without PostgreSQL ({error}):", "", *_stores(None)]
 
 
-def _search(until: float | None) -> list[dict[str, float]]:
+def _search(over: Callable[[], bool]) -> list[dict[str, float]]:
     """One sample for ``EVERY`` trials, those of earlier calls included."""
     from nas.run import run_study
 
@@ -86,7 +87,7 @@ def _search(until: float | None) -> list[dict[str, float]]:
             with kept.open("a") as file:
                 file.write(json.dumps(sample) + "\n")
             last.update(now)
-            if until is not None and time.monotonic() > until:
+            if over():
                 raise KeyboardInterrupt
 
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from benchmarks.exact import Problem, problem
 from benchmarks.figures._units import lines_of
+from benchmarks.minutes import over_after
 from benchmarks.peers import METHODS, Optimiser
 from nas.generate import AskTell
 
@@ -40,11 +40,11 @@ Curves = Mapping[tuple[str, int], list[float]]  # by problem and seed
 
 def take(minutes: float | None = None) -> list[str]:
     """``minutes``: no further search is begun after that."""
-    begun = time.monotonic()
+    over = over_after(minutes)
     taken = {(line["problem"], line["seed"]): line["curve"] for line in lines_of(_LINES)}
     for seed in range(SEEDS):
         for name in PAIRS:
-            if (name, seed) in taken or (minutes is not None and time.monotonic() - begun > 60 * minutes):
+            if (name, seed) in taken or over():
                 continue
             curve = taken[name, seed] = run(name, seed)
             with _LINES.open("a") as lines:
