@@ -135,12 +135,12 @@ def size(work: Work) -> Answered:
 def accuracy(work: Work) -> Answered:
     """Raises MeasurementError where the model is of no search or its data is not for classification."""
     from nas import data
-    from nas.study_file import load_study
+    from nas.study_file import read_study
     from nas.training.score import score
 
     if work.run is None:
         raise MeasurementError("the model is not of a search, so there is no validation set")
-    study = load_study(work.run / "study.toml")
+    study = read_study(work.run / "study.toml")
     valid = data.load(study.data.name, **study.data.options)
     if valid.task != "classification":
         raise MeasurementError(f"{work.run}: its data is for {valid.task}, which has no accuracy")

@@ -72,6 +72,8 @@ class _View:
                 return f"resumed with {len(self._trials)} trials"
             case "profiled":
                 return f"trial {index}: " + self._figures(data["metrics"], data["sems"], names)
+            case "training":
+                return f"trial {index}: was trained before, in {data['earlier']}" if data.get("earlier") else None
             case "gated":
                 return f"trial {index}: not trained: {data['reason']}"
             case "early_stopped":

@@ -51,6 +51,7 @@ _ACCOUNT = {
     "jobs_stopped_s": "of that, standing still for a measurement",
     "training_saved_s": "training saved by gating, estimated from the mean training",
     "stopping_saved_s": "training saved by stopping early, likewise",
+    "earlier_saved_s": "training saved by what was trained before, in other runs or precisions",
 }
 _OF_WALL = {"training_s", "measuring_s", "generating_s", "evaluating_s", "idle_s"}
 

@@ -9,7 +9,6 @@ from benchmarks.report_words import compared, label, plural, test_of, tests_of, 
 from nas.journal import Trial
 from nas.quality import Fit, modelled
 from nas.results import Results
-from nas.study import parameters_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,7 @@ def goals(results: Results) -> Table:
 
 def parameters(results: Results) -> Table:
     rows = []
-    for parameter in parameters_of(results.study):
+    for parameter in results.parameters:
         if "values" in parameter:
             values, kind = (
                 ", ".join(map(str, parameter["values"])),
@@ -96,7 +95,7 @@ def front(results: Results) -> Table:
     tests = _tests(results, named)
     named += [name for name in ("params", "model_size_mb") if any(name in trials[i].metrics for i in order)]
     metrics = list(dict.fromkeys(named))
-    choices = [parameter["name"] for parameter in parameters_of(results.study)]
+    choices = [parameter["name"] for parameter in results.parameters]
     last = [incumbent.index] if incumbent is not None and incumbent.index not in order else []
     rows = [_member(results, trials[index], metrics, tests, incumbent, choices) for index in order + last]
     heads = [
@@ -114,7 +113,7 @@ def front(results: Results) -> Table:
 
 def trials(results: Results) -> Table:
     metrics = modelled(results)
-    choices = [parameter["name"] for parameter in parameters_of(results.study)]
+    choices = [parameter["name"] for parameter in results.parameters]
     rows = []
     for trial in results.trials:
         figures = [number(told(name, trial.metrics.get(name), trial.sems.get(name))) for name in metrics]
@@ -194,7 +193,7 @@ def _tests(results: Results, metrics: Sequence[str]) -> dict[str, str]:
 
 
 def _size(results: Results) -> str:
-    described = parameters_of(results.study)
+    described = results.parameters
     if not all("values" in parameter for parameter in described):
         return plural(len(described), "choice")
     combinations = 1

@@ -21,6 +21,7 @@ from profiles.database import without_password
 from profiles.errors import HwnasError, InputError, Interrupted, MeasurementError, NothingFits, UnavailableError
 
 _FAR = 1e300  # no figure lies beyond
+_HERE: dict[str, Any] = {"scheduler": "local_cwd", "options": {}, "image": "", "storage": None}  # of `train`
 
 
 def run(
@@ -89,13 +90,14 @@ def _dry_run(study: Study, devices: object, out: Path, where: str) -> None:
 
     launcher = launcher_of(study.train)
     if not launcher.local:
+        launcher.check()
         trial = RunFolder(out).trial(0)
         print(launcher.request(trial.candidate, trial.job, study.train.script))
     trials = 1 if study.baseline is None else 2
     tiny = study.model_copy(
         update={
             "budget": study.budget.model_copy(update={"trials": trials, "parallel": 1, "failures": 0}),
-            "train": study.train.model_copy(update={"epochs": 1, "scheduler": "local_cwd", "options": {}, "image": ""}),
+            "train": study.train.model_copy(update={"epochs": 1, **_HERE}),
             "confirm": study.confirm.model_copy(update={"seeds": 0}),
             "constraint": [_unbreakable(one) for one in study.constraint],  # its target is measured all the same
             "objective": [o.model_copy(update={"threshold": None}) for o in study.objective],
@@ -145,6 +147,11 @@ def _print_account(account: Mapping[str, float], folder: Path) -> None:
         lines.append(
             f"{account['early_stopped']:.0f} stopped early, which saved {account['steps_saved']:.0f} of their"
             f" {account['steps_of_stopped']:.0f} epochs, about {duration(account['stopping_saved_s'])}"
+        )
+    if account["earlier"]:
+        lines.append(
+            f"{account['earlier']:.0f} trained before, in other runs or precisions, which saved about"
+            f" {duration(account['earlier_saved_s'])}"
         )
     lines.append(f"files in {folder}: {', '.join(name for name in _FILES if (folder / name).exists())}")
     print("\n".join(lines), file=sys.stderr)

@@ -31,7 +31,6 @@ from nas.lifeline import die_with_parent
 from nas.own_process import run_module
 from nas.quality import Fit, assess, unassessed
 from nas.results import Results, read_results
-from nas.study import parameters_of
 from profiles import files
 from profiles.errors import UnavailableError
 
@@ -57,7 +56,7 @@ def client_of(results: Results) -> Client:
     """An Ax client that was told everything that was measured; what early-stopped trials could have reached was not."""
     from nas.generators.ax import create
 
-    spec = Spec(parameters=parameters_of(results.study), objectives=results.objectives, limits=results.limits)
+    spec = Spec(parameters=results.parameters, objectives=results.objectives, limits=results.limits)
     generator = create(spec, results.study.seed)
     for trial in results.of_space:
         generator.observe(_observation(trial))

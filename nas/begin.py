@@ -23,7 +23,8 @@ def begin(study: Study, folder: RunFolder, bench: Bench, journal: Journal) -> No
         limits = [{"name": c.metric, "op": c.op, "bound": _bound(c.bound, c.target, bench)} for c in study.constraint]
         references = {name: bench.reference_ms(name) for name in described}
         while journal.last("started") is None:  # another controller may be quicker
-            if journal.append_now("started", None, targets=described, limits=limits, references_ms=references):
+            about = {"targets": described, "limits": limits, "references_ms": references}
+            if journal.append_now("started", None, **about, parameters=parameters_of(study)):
                 return
     begun = journal.last("started")
     if begun is not None and begun.data["targets"] != described:

@@ -10,7 +10,7 @@ from nas.data import Dataset
 from nas.folder import RunFolder
 from nas.generate import scouts, transfers
 from nas.study import STATIC_METRICS, Study
-from nas.study_file import load_study, same_search
+from nas.study_file import read_study, same_search
 from nas.training.score import NAMES
 from profiles.errors import InputError
 from profiles.records import METRICS
@@ -84,7 +84,7 @@ def meters(study: Study, fleet: Fleet) -> None:
 def folder(run: RunFolder, study: Study, resume: bool) -> None:
     if not run.study.exists():
         return
-    before = load_study(run.study)
+    before = read_study(run.study)
     if not resume:
         raise InputError(f"{run.path} holds the study {before.name}; go on with --resume, or choose another --out")
     changed = same_search(before, study)

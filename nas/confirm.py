@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from nas.account import Account
+from nas.earlier import Earlier, bring
 from nas.folder import RunFolder
 from nas.jobs import Jobs, Key
 from nas.journal import Journal, Trial
+from nas.precision import without_precision
 from nas.steps import Candidates, target_metrics
 from profiles import files
 from profiles.errors import HwnasError
@@ -50,7 +52,7 @@ def confirm(
     journal.notify("confirming", trials=[trial.index for trial in todo])
     count = candidates.study.confirm.seeds if _has_test(candidates) else 0
     seeds = [candidates.study.seed + 1 + k for k in range(count)]
-    reasons = _train_again(todo, seeds, folder, candidates, jobs, journal, closing)
+    reasons = _train_again(todo, members, seeds, folder, candidates, jobs, journal, closing)
     journal.notify("measuring_front")
     with jobs.standing_still(), account.span("measuring"):  # a training that timed out may have its grace still
         measured = _measure_again(todo, folder, candidates)
@@ -73,6 +75,7 @@ def confirm(
 
 def _train_again(
     trials: Sequence[Trial],
+    members: Sequence[Trial],
     seeds: Sequence[int],
     folder: RunFolder,
     candidates: Candidates,
@@ -82,6 +85,7 @@ def _train_again(
 ) -> dict[int, str]:
     """All trials x seeds, as many at a time as the budget allows; index -> why a trial could not be trained again."""
     queue = [(trial, seed) for trial in trials if trial.of_space for seed in seeds]
+    earlier = Earlier(candidates.study.search.transfer)
     reasons: dict[int, str] = {}
     again: set[Key] = set()
     while queue or jobs.running:
@@ -96,14 +100,38 @@ def _train_again(
                 queue += [(trial, key.seed) for trial in trials if trial.index == key.trial]
             else:
                 reasons.setdefault(key.trial, f"training with seed {key.seed}: {outcome.reason}")
-        while queue and jobs.free > 0:
-            trial, seed = queue.pop(0)
+        while jobs.free > 0 and (pair := _next(queue, jobs.running, members)) is not None:
+            queue.remove(pair)
+            trial, seed = pair
             place = folder.trial(trial.index).confirm(seed, closing)
             candidates.write(trial, place / "candidate.json", seed)
+            alike = [folder.trial(one.index).confirm(seed, closing) for one in members if _one_network(one, trial)]
+            if (done := earlier.find(place / "candidate.json", alike)) is not None:
+                bring(done, place / "job")
             jobs.start(Key(trial=trial.index, seed=seed), place / "candidate.json", place / "job")
         journal.notify("tick")
         time.sleep(_TICK_S)
     return reasons
+
+
+def _next(
+    queue: Sequence[tuple[Trial, int]], running: Sequence[Key], members: Sequence[Trial]
+) -> tuple[Trial, int] | None:
+    """The first that need not wait for the same training of another precision; ``None``: all must, or there is none."""
+    busy = [(one, key.seed) for key in running for one in members if one.index == key.trial]
+    return next(
+        (
+            (trial, seed)
+            for trial, seed in queue
+            if not any(seed == other and _one_network(one, trial) for one, other in busy)
+        ),
+        None,
+    )
+
+
+def _one_network(one: Trial, other: Trial) -> bool:
+    """In two precisions: they train alike."""
+    return one.index != other.index and without_precision(one.choices) == without_precision(other.choices)
 
 
 @dataclass(slots=True)

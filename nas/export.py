@@ -50,7 +50,7 @@ def export_onnx(module: nn.Module, path: Path, *, input_shape: tuple[int, ...]) 
                 dynamo=False,
             )
         except Exception as error:
-            raise TrialError(f"export to ONNX failed: {_one_line(error)}") from error
+            raise TrialError(f"export to ONNX failed: {_first_line(error)}") from error
     files.write_bytes(path, buffer.getvalue())
 
 
@@ -72,7 +72,7 @@ def export_program(module: nn.Module, path: Path, *, input_shape: tuple[int, ...
                 node.meta.pop("stack_trace", None)  # paths of this machine
             torch.export.save(program, buffer)
         except Exception as error:
-            raise TrialError(f"export to a torch program failed: {_one_line(error)}") from error
+            raise TrialError(f"export to a torch program failed: {_first_line(error)}") from error
     files.write_bytes(path, buffer.getvalue())
 
 
@@ -88,7 +88,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     except FileNotFoundError:
         raise TrialError(f"{path.name}: the training wrote no weights") from None
     except Exception as error:
-        raise TrialError(f"{path.name}: not a file of tensors: {_one_line(error)}") from error
+        raise TrialError(f"{path.name}: not a file of tensors: {_first_line(error)}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise TrialError(f"{path.name}: given {type(state).__name__}; accepted: a state_dict, names with tensors")
     expected = module.state_dict()
@@ -167,7 +167,7 @@ def _answer(module: nn.Module, example: torch.Tensor) -> torch.Tensor:
     try:
         output = module(example)
     except Exception as error:
-        raise TrialError(f"the network does not accept inputs {tuple(example.shape)}: {_one_line(error)}") from error
+        raise TrialError(f"the network does not accept inputs {tuple(example.shape)}: {_first_line(error)}") from error
     if not isinstance(output, torch.Tensor) or output.ndim == 0 or len(output) != len(example):
         given = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise TrialError(
@@ -202,6 +202,6 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _one_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"

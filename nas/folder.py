@@ -19,7 +19,7 @@ from pathlib import Path
 from profiles.clock import utc_now
 from profiles.errors import InputError, UnavailableError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _LEAST_FREE = 1 << 20  # bytes
 
 
@@ -67,7 +67,7 @@ class RunFolder:
         ``job``: the folder of a training, removed then: what is left of it says only that, and a resumed search trains
         it again.
         """
-        if any(os.strerror(number) in reason for number in _FULL) or shutil.disk_usage(self.path).free < _LEAST_FREE:
+        if any(os.strerror(number) in reason for number in FULL) or shutil.disk_usage(self.path).free < _LEAST_FREE:
             if job is not None:
                 shutil.rmtree(job, ignore_errors=True)
             raise UnavailableError(f"{self.path}: no space left: {reason}")
@@ -178,6 +178,6 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 def _unwritable(path: Path, error: OSError) -> Exception:
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return UnavailableError(f"--out {path}: {error.strerror}; make room, or choose another --out")
     return InputError(f"--out {path}: {error.strerror}; accepted: a folder that can be written")

@@ -3,9 +3,9 @@
 An intent is appended before the action, so that after a crash the list says what may have been under way; the files
 in the trial's folder say what was finished. ``trials_of`` is a pure function of the events.
 
-    started       {study, targets, limits}      proposed  {choices, digest, source, seconds}
+    started       {targets, limits, ...}        proposed  {choices, digest, source, seconds}
     profiled      {metrics, sems, seconds}      gated     {reason}
-    training      {attempt, seed}               retried   {attempt, reason}
+    training      {attempt, earlier}            retried   {attempt, reason}
     completed     {metrics, seconds}            failed    {step, reason}
     early_stopped {reason, step, steps, hoped}  (steps: of a whole training; hoped: the best to be expected)
     fell_back     {reason}                      confirmed {metrics, sems, reason, unmeasured}
@@ -66,6 +66,7 @@ class Trial:
     confirm_reason: str | None = None
     unmeasured: str | None = None  # why it could not be measured again everywhere
     train_s: float | None = None  # how long its training ran
+    earlier: str | None = None  # the folder of that, where it was done before
 
     @property
     def ended(self) -> bool:
@@ -261,11 +262,11 @@ def _advanced(trial: Trial, kind: str, data: Mapping[str, Any]) -> Trial:
         case "early_stopped":
             return replace(trial, state="early_stopped", reason=data["reason"], hoped=data["hoped"])
         case "training":
-            return replace(trial, state="training", attempt=data["attempt"])
+            return replace(trial, state="training", attempt=data["attempt"], earlier=data.get("earlier"))
         case "taken_over":
             return replace(trial, owner=data.get("by"))
         case "retried":
-            return replace(trial, state="profiled", attempt=data["attempt"])
+            return replace(trial, state="profiled", attempt=data["attempt"], earlier=None)
         case "completed":
             metrics = trial.metrics | data["metrics"]
             return replace(trial, state="completed", metrics=metrics, train_s=data.get("train_s"))

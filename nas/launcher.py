@@ -15,31 +15,24 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from torchx.runner import Runner
 from torchx.schedulers import get_scheduler_factories, slurm_scheduler
-from torchx.specs import AppDryRunInfo, AppState, is_terminal, runopts
+from torchx.specs import AppDryRunInfo, AppState, is_terminal
 
 from devices.slurm import cancel, complete, id_of
-from nas import local_jobs, slurm
+from nas import local_jobs, schedulers, slurm
+from nas.earlier import EARLIER
+from nas.inbox import Inbox
+from nas.schedulers import LOCAL
 from nas.training import component
 from nas.training.job import DEFAULT
 from nas.training.outcome import Word, read_result
 from profiles import files
 from profiles.errors import InputError, UnavailableError
 
-LOCAL = "local_cwd"
-# Their jobs run in a container: train.image says in which.
-_IN_CONTAINERS = ("local_docker", "kubernetes", "kubernetes_mcad", "aws_batch", "aws_sagemaker", "lsf")
-_NEEDS = {"kubernetes": "kubernetes", "kubernetes_mcad": "kubernetes", "aws_batch": "boto3", "aws_sagemaker": "boto3"}
-_EXTRAS = {"kubernetes": "kubernetes", "boto3": "aws"}
-# The option that stands before the job's name in a handle.
-_PLACE = {"kubernetes": "namespace", "aws_batch": "queue"}
-# The option that names the folder for what the scheduler itself writes; Slurm would write where hwnas was started.
-_OUTPUT_FOLDER = {LOCAL: "log_dir", "slurm": "job_dir"}
 _NOT_FOUND = 404  # how Kubernetes says that a job was deleted
 _SESSION = "hwnas"
 _SETTLE_S = 5.0  # from a scheduler's word that a job has ended to believing that it left no result
@@ -48,10 +41,17 @@ _CANCEL_AGAIN_S = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 
 
 class Launcher:
-    def __init__(self, scheduler: str = LOCAL, options: Mapping[str, Any] | None = None, **resources: Any) -> None:
-        """``options``: TorchX's own of that scheduler; ``resources``: cpu, gpu, memory_mb, ... of ``component.train``.
+    def __init__(
+        self,
+        scheduler: str = LOCAL,
+        options: Mapping[str, Any] | None = None,
+        storage: str | None = None,
+        **resources: Any,
+    ) -> None:
+        """``options``: TorchX's own of that scheduler; ``resources``: cpu, gpu, memory_mb, ... of ``component.train``;
+        ``storage``: see ``nas.training.storage``, ``None`` where jobs see this machine's paths.
 
-        Raises InputError on an unknown scheduler, option or mount, UnavailableError where it cannot be used here.
+        Raises InputError on an unknown scheduler, option, mount or URL, UnavailableError where it cannot be used here.
         """
         factories = get_scheduler_factories()
         if scheduler not in factories:
@@ -71,10 +71,14 @@ class Launcher:
                 accepted = self._runner.scheduler_run_opts(scheduler)  # makes the scheduler
             except Exception as error:
                 raise UnavailableError(f"the scheduler {scheduler} cannot be used here: {error}") from error
-        if scheduler in _IN_CONTAINERS and not resources.get("image"):
+        if scheduler in schedulers.IN_CONTAINERS and not resources.get("image"):
             raise InputError.of("study", "train.image", "", f"a container image with hwnas in it, for {scheduler}")
         component.mounts_of(resources.get("mounts") or [])
-        self._options = _checked(options or {}, accepted)
+        if storage is not None and self.local:
+            accepted = f"a cluster's scheduler beside it; the jobs of {LOCAL} see this machine's files"
+            raise InputError.of("study", "train.storage", storage, accepted)
+        self._inbox = None if storage is None else Inbox(storage)
+        self._options = schedulers.checked(options or {}, accepted)
 
     @property
     def local(self) -> bool:
@@ -82,12 +86,10 @@ class Launcher:
         return self.scheduler == LOCAL
 
     def check(self) -> None:
-        """Raises UnavailableError where nothing could be submitted: a package is missing."""
-        package = _NEEDS.get(self.scheduler)
-        if package is not None and find_spec(package) is None:
-            raise UnavailableError(
-                f"the scheduler {self.scheduler} needs the package {package}: pip install 'hwnas[{_EXTRAS[package]}]'"
-            )
+        """Raises UnavailableError where nothing could be submitted: a package is missing, the storage fails."""
+        schedulers.require(self.scheduler)
+        if self._inbox is not None:
+            self._inbox.check()
 
     def request(
         self,
@@ -101,8 +103,8 @@ class Launcher:
 
         Raises UnavailableError where Kubernetes's package is missing, which makes its requests.
         """
-        if _NEEDS.get(self.scheduler) == "kubernetes":
-            self.check()
+        if schedulers.needs(self.scheduler) == "kubernetes":
+            schedulers.require(self.scheduler)
         out_dir = out_dir.absolute()
         app = component.train(
             str(candidate.absolute()),
@@ -112,10 +114,11 @@ class Launcher:
             die_with=os.getpid() if self.local else 0,
             ticket=ticket,
             visible_gpu=gpu,
+            storage=self._inbox.place(ticket) if self._inbox is not None else "",
             **self._resources,
         )
         options = self._options
-        if key := _OUTPUT_FOLDER.get(self.scheduler):
+        if key := schedulers.OUTPUT_FOLDER.get(self.scheduler):
             options = {key: str(out_dir / "torchx")} | options
         asked = self._runner.dryrun(app, self.scheduler, options)
         if self.scheduler == "slurm":
@@ -135,12 +138,16 @@ class Launcher:
         try:
             files.write_text(out_dir / "ticket", ticket)
             (out_dir / "torchx").mkdir(exist_ok=True)
+            if self._inbox is not None:
+                self._inbox.send(ticket, candidate, Path(script) if script else None)
             handle = self._runner.schedule(self.request(candidate, out_dir, script, ticket, gpu))
             if self.local:
                 self._alive.append(handle)
             elif self.scheduler == "slurm":
                 self._slurm.watch(id_of(handle))
             files.write_text(out_dir / "handle", handle)
+        except UnavailableError:
+            raise
         except Exception as error:
             said = " ".join(str(error).split())
             raise UnavailableError(f"{self.scheduler} did not take the job {out_dir}: {said}") from error
@@ -151,6 +158,8 @@ class Launcher:
 
         Then nothing of it runs any longer: a local job that is just dying with its controller is killed.
         """
+        if self._inbox is not None:
+            self._inbox.fetch_now(out_dir)
         handle = files.read_text(out_dir / "handle") or self._own_handle(out_dir)
         result = read_result(out_dir)
         if handle and result is not None and not result["cancelled"]:
@@ -158,11 +167,16 @@ class Launcher:
         if self.local:
             local_jobs.kill(out_dir)
             return None
-        return handle if handle and self.state(handle, out_dir) == "running" else None
+        if handle and self.state(handle, out_dir) == "running":
+            return handle
+        self._forget(out_dir)
+        return None
 
     def state(self, handle: str, out_dir: Path) -> Literal["running", "ended"]:
+        arrived = self._inbox is None or self._inbox.fetch(out_dir)
         result = read_result(out_dir)
         if result is not None and (self.local or result["exit_code"] == 0):
+            self._forget(out_dir)
             return "ended"
         word = self.word(handle)
         if word is None and result is None:
@@ -172,12 +186,21 @@ class Launcher:
         if self.local:
             local_jobs.kill(out_dir)  # where the supervisor was killed, the training's own children may be left
             return "ended"
+        if result is None and not arrived:
+            return "running"  # a storage that does not answer now: ``fetch`` bounds this
         # A result may be on its way through a network file system, the scheduler's reason through its accounts.
         known = result is not None and word is not None
-        return "ended" if known or self._for_s(handle) > _SETTLE_S else "running"
+        if not known and self._for_s(handle) <= _SETTLE_S:
+            return "running"
+        self._forget(out_dir)
+        return "ended"
 
     def word(self, handle: str) -> Word | None:
-        """What the scheduler says, at most ``slurm.ASK_S`` ago on a cluster; ``None`` where it does not answer."""
+        """What the scheduler says, at most ``slurm.ASK_S`` ago on a cluster; ``None`` where it does not answer, and of
+        a training that was brought from elsewhere.
+        """
+        if handle.startswith(EARLIER):
+            return None
         if self.scheduler == "slurm":
             return self._slurm.word(id_of(handle))
         when, word = self._asked.get(handle, (-math.inf, None))
@@ -217,6 +240,11 @@ class Launcher:
             return False
         return True
 
+    def _forget(self, out_dir: Path) -> None:
+        """What the storage holds of a job that has ended, or that nobody waits for."""
+        if self._inbox is not None:
+            self._inbox.forget(out_dir)
+
     def _let_go(self) -> None:
         """TorchX keeps 100 local jobs, and lets go of those alone that it was asked about after their end."""
         words = {handle: self._ask(handle) for handle in self._alive}
@@ -243,7 +271,7 @@ class Launcher:
         """As the job itself wrote it down."""
         job = local_jobs.job_of(out_dir)
         app_id = job.get("app_id") if job else None
-        option = _PLACE.get(self.scheduler)
+        option = schedulers.PLACE.get(self.scheduler)
         place = "" if option is None else f"{self._options.get(option, 'default')}:"
         return f"{self.scheduler}://{_SESSION}/{place}{app_id}" if app_id else None
 
@@ -253,23 +281,6 @@ class Launcher:
 
     def resume(self, out_dir: Path) -> bool:
         return self.local and local_jobs.signal_training(out_dir, signal.SIGCONT)
-
-
-def _checked(options: Mapping[str, Any], accepted: runopts) -> dict[str, Any]:
-    """As TorchX's scheduler takes them; ``time = 5`` is "5". Raises InputError on a name or a type that it does not."""
-    known = {name: option.opt_type for name, option in accepted}
-    for name, option in accepted:
-        if option.is_required and name not in options:
-            raise InputError(f"study: train.options.{name}: not given; accepted: {option.help}")
-    checked = {}
-    for name, value in options.items():
-        if name not in known:
-            raise InputError.of("study", f"train.options.{name}", value, ", ".join(sorted(known)) or "no option")
-        kind = known[name]
-        checked[name] = str(value) if kind is str and type(value) is int else value
-        if not runopts.is_type(checked[name], kind):
-            raise InputError.of("study", f"train.options.{name}", value, str(getattr(kind, "__name__", kind)))
-    return checked
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from nas.generators import Limit, Objective
 from nas.journal import BASELINE, Trial, trials_of
 from nas.run_store import open_store
 from nas.study import Study, parameters_of
-from nas.study_file import load_study
+from nas.study_file import read_study
 from profiles import files
 from profiles.errors import InputError
 from profiles.store import Event
@@ -40,6 +40,12 @@ class Results:
     def started(self) -> Event:
         """With the targets and limits as they were when the search began."""
         return next(event for event in self.events if event.kind == "started")
+
+    @property
+    def parameters(self) -> list[dict[str, Any]]:
+        """As ``parameters_of`` gives them, of the space as it was then; it need not be importable now."""
+        known: list[dict[str, Any]] | None = self.started.data.get("parameters")
+        return parameters_of(self.study) if known is None else known  # of an older hwnas
 
     @property
     def reference(self) -> dict[str, float] | None:
@@ -86,7 +92,7 @@ def read_results(path: Path) -> Results:
     folder = RunFolder(path)
     if not folder.study.is_file() or not folder.begun:
         raise InputError(f"{path}: given a folder without study.toml and study.db; accepted: the folder of a search")
-    study = load_study(folder.study)
+    study = read_study(folder.study)
     store, name = open_store(folder, study.name)
     with store:
         return results_of(study, folder, store.events(name))
@@ -142,6 +148,8 @@ def account_of(results: Results) -> dict[str, float]:
     total["steps_saved"] = sum(data["steps"] - data["step"] for data in stopped)
     total["steps_of_stopped"] = sum(data["steps"] for data in stopped)
     total["stopping_saved_s"] = mean_s * sum(1 - data["step"] / data["steps"] for data in stopped)
+    earlier = [trial.train_s for trial in results.trials if trial.earlier and trial.train_s is not None]
+    total |= {"earlier": len(earlier), "earlier_saved_s": sum(earlier)}
     total["trials"] = len(results.trials)
     return total
 
@@ -163,7 +171,7 @@ def trials_frame(results: Results) -> pd.DataFrame:
         _row(trial, trial.metrics, trial.sems) | {"state": trial.state, "reason": trial.reason}
         for trial in results.trials
     ]
-    return _frame(rows, results.study)
+    return _frame(rows, results)
 
 
 def front_frame(results: Results) -> pd.DataFrame:
@@ -173,7 +181,7 @@ def front_frame(results: Results) -> pd.DataFrame:
         for trial in results.trials
         if trial.index in results.front
     ]
-    return _frame(rows, results.study)
+    return _frame(rows, results)
 
 
 def write_results(results: Results) -> None:
@@ -197,14 +205,14 @@ def _row(trial: Trial, metrics: Mapping[str, float], sems: Mapping[str, float]) 
     return {"trial": trial.index, "digest": trial.digest} | dict(trial.choices) | dict(metrics) | errors
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], study: Study) -> pd.DataFrame:
+def _frame(rows: Sequence[Mapping[str, Any]], results: Results) -> pd.DataFrame:
     """Trial, digest, choices, and then all else in the order in which it came. Whole numbers stay whole where a row
     has no choices, that of a baseline which is an ONNX file. Without rows the objectives are there all the same, so
     that a reader need not know that case."""
     import pandas as pd
 
-    choices = [parameter["name"] for parameter in parameters_of(study)]
-    rest = [name for row in rows for name in row] or [objective.metric for objective in study.objective]
+    choices = [parameter["name"] for parameter in results.parameters]
+    rest = [name for row in rows for name in row] or [objective.metric for objective in results.study.objective]
     columns = dict.fromkeys(["trial", "digest", *choices, *rest])
     some = [name for name in choices if rows and any(name not in row for row in rows)]
     whole = [name for name in some if all(type(row.get(name, 0)) is int for row in rows)]

@@ -18,6 +18,7 @@ from nas.bench import Bench
 from nas.closing import finish, folder_of, interrupt, my_turn
 from nas.confirm import confirm
 from nas.data import load
+from nas.earlier import digest_of_data, digest_of_space
 from nas.export import INPUT
 from nas.folder import RunFolder, as_it_was, locked
 from nas.gpu_share import for_training
@@ -106,7 +107,8 @@ def run_study(
                 tails=study.tails,
             )
             stack.enter_context(bench)
-            candidates = Candidates(study, space, data, bench, table)
+            content = (digest_of_data(data), digest_of_space(find_space(study.space))) if table is None else None
+            candidates = Candidates(study, space, data, bench, table, content)
             gpus = for_training(fleet, targets.values())
             reason = _search(study, folder, candidates, launcher, journal, presence, account, gpus)
             results = results_of(study, folder, journal.events)
@@ -132,7 +134,7 @@ def launcher_of(train: Train) -> Launcher:
     """The jobs' scheduler, and what each of them asks of it."""
     resources = {"cpu": train.cpus, "gpu": train.gpus, "memory_mb": train.memory_mb, "threads": train.cpus}
     inside = {"image": train.image, "mounts": train.mounts}
-    return Launcher(train.scheduler, train.options, **resources, **inside)
+    return Launcher(train.scheduler, train.options, train.storage, **resources, **inside)
 
 
 def _measured_here(study: Study, fleet: Fleet) -> bool:

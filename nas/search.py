@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from devices import onnxfile
 from devices.engines import PROGRAM
 from nas.account import Account
-from nas.courses import Courses, stall
+from nas.bounds import Bounds
+from nas.courses import Courses
+from nas.earlier import Earlier, bring
 from nas.endings import Endings
 from nas.folder import TrialFolder
 from nas.jobs import Jobs, Key
 from nas.journal import BASELINE, Journal, TakenOver, Trial
 from nas.plan import Plan
+from nas.precision import without_precision
 from nas.presence import Presence, same_machine
 from nas.proposals import Proposal, Proposals
 from nas.scouting import SOURCE, Scouting
@@ -68,11 +72,8 @@ class Search:
         self._courses = Courses(plan.folder, plan.objectives, plan.limits) if plan.study.search.early_stopping else None
         self._scouting = Scouting(plan, candidates, journal, jobs, proposals)
         self._stopped_by_others: list[Trial] = []  # while these live: each cancels what it stopped
-        finished = journal.last("finished")
-        self._finished = finished.seq if finished is not None else 0  # what an earlier search said, it said of its end
-        self._looked_after = -1  # so many ended trials for the last time whether the search stalls
-        budget = plan.study.budget
-        self._until = time.monotonic() + budget.hours * 3600 if budget.hours else None
+        self._bounds = Bounds(plan, journal)
+        self._earlier = Earlier(plan.study.search.transfer)
 
     def run(self) -> str:
         self._adopt()
@@ -90,44 +91,16 @@ class Search:
                 self._journal.notify("tick")
                 self._proposals.wait(_TICK_S)
 
-    # What ends a search
-
     def _over(self) -> str | None:
-        if self._journal.count("failed") > self._failures:
+        """Why the search ends now."""
+        if (failing := self._bounds.failing) is not None:
             self._jobs.cancel_all()
-            failed = [trial for trial in self._trials if trial.state == "failed"]
-            return (
-                f"{len(failed)} trials failed (budget.failures = {self._failures}); the last one: {failed[-1].reason}"
-            )
+            return failing
         if self._journal.open or self._proposals.asked:
             return None
         if self._proposals.exhausted:
             return "the search space is exhausted"
-        return None if self._wanted else self._stalled or "the budget is used up"
-
-    @property
-    def _failures(self) -> int:
-        """More failed trials than this end the search."""
-        budget = self._plan.study.budget
-        if budget.failures is not None:
-            return budget.failures
-        return max(3, (budget.trials or len(self._journal.trials)) // 4)
-
-    @property
-    def _stalled(self) -> str | None:
-        """Why the search is to end, as it was found by one controller for all: each looks at other moments."""
-        stalled = self._journal.last("stalled")
-        return stalled.data["reason"] if stalled is not None and stalled.seq > self._finished else None
-
-    @property
-    def _wanted(self) -> bool:
-        """Whether the budget allows one more trial."""
-        budget = self._plan.study.budget
-        if self._stalled is not None:
-            return False
-        if self._until is not None and time.monotonic() > self._until:
-            return False
-        return budget.trials is None or len(self._journal.trials) < budget.trials
+        return None if self._bounds.wanted else self._bounds.stalled or "the budget is used up"
 
     @property
     def _trials(self) -> list[Trial]:
@@ -191,7 +164,7 @@ class Search:
         if proposal is not None:
             self._take(proposal)
         waiting = [trial for trial in self._journal.mine if trial.state in ("proposed", "profiled")]
-        if not self._proposals.asked and not self._proposals.exhausted and self._wanted:
+        if not self._proposals.asked and not self._proposals.exhausted and self._bounds.wanted:
             baseline = self._plan.study.baseline
             if baseline is not None and not self._journal.trials:
                 self._take(Proposal(choices=dict(baseline.choices), source=BASELINE, seconds=0.0))
@@ -211,7 +184,7 @@ class Search:
         if proposal.source.startswith("random ("):
             self._journal.append("fell_back", None, reason=proposal.source)
         identity = self._identity(proposal.choices)
-        while self._wanted and not self._journal.knows(identity):
+        while self._bounds.wanted and not self._journal.knows(identity):
             if self._journal.append_now(
                 "proposed",
                 len(self._journal.trials),
@@ -278,8 +251,22 @@ class Search:
         elif self._candidates.table is not None:
             self._endings.complete(trial, Outcome())
         elif self._jobs.free > 0:
-            self._journal.append("training", trial.index, attempt=trial.attempt)
-            self._start(trial, trial.attempt)
+            # Once more: the script may have been edited since.
+            self._candidates.write(trial, self._plan.folder.trial(trial.index).candidate, self._plan.study.seed)
+            self._journal.append("training", trial.index, attempt=trial.attempt, earlier=self._trained_before(trial))
+            self._start(self._journal.trials[trial.index], trial.attempt)
+
+    def _trained_before(self, trial: Trial) -> str | None:
+        """The folder of the same training, done before; ``None``: there is none, or this one was begun already."""
+        if trial.attempt > 0:
+            return None
+        folder, near = self._plan.folder, []
+        if self._plan.study.quantise is not None:
+            same = [t for t in self._trials if t.state == "completed" and t.of_space]
+            network = without_precision(trial.choices)
+            near = [folder.trial(t.index).path for t in same if without_precision(t.choices) == network]
+        found = self._earlier.find(folder.trial(trial.index).candidate, near)
+        return None if found is None else str(found)
 
     def _start(self, trial: Trial, attempt: int) -> None:
         """Submit or adopt. Raises UnavailableError where the job is refused: a resumed search starts it again."""
@@ -287,7 +274,10 @@ class Search:
         # Of a controller that is gone they may hold other weights, and a file that is there is not made again.
         for path in (folder.trained, folder.trained.with_suffix(PROGRAM), folder.converted):
             path.unlink(missing_ok=True)
-        self._jobs.start(Key(trial=trial.index), folder.candidate, folder.retry(attempt))
+        job = folder.retry(attempt)
+        if trial.earlier is not None and not bring(Path(trial.earlier), job):
+            self._journal.append("training", trial.index, attempt=attempt, earlier=None)
+        self._jobs.start(Key(trial=trial.index), folder.candidate, job)
 
     def _harvest(self) -> None:
         for key, outcome in self._jobs.ended():
@@ -305,11 +295,7 @@ class Search:
                     self._journal.append("early_stopped", trial.index, reason=stop.reason, **known)
                     self._jobs.stop(Key(trial=trial.index))
                     self._endings.tell(trial)
-        ended = len(self._journal.trials) - len(self._journal.open)
-        if self._stalled is None and ended != self._looked_after:  # else the answer, two hypervolumes, is the same
-            reason = stall(self._trials, self._plan.study.search, self._plan.objectives, self._plan.limits)
-            if reason is None or self._journal.append_now("stalled", reason=reason):
-                self._looked_after = ended
+        self._bounds.look()
 
     def _ended(self, trial: Trial, outcome: Outcome) -> None:
         if outcome.reason is None:

@@ -20,6 +20,7 @@ from devices.parity import agreement, judge
 from nas import baseline
 from nas.bench import Bench
 from nas.data import Dataset
+from nas.earlier import digest_of_script, identity
 from nas.export import OUTPUT, count, export_onnx, export_program, load_weights, reference_output
 from nas.folder import TrialFolder
 from nas.generators import Limit
@@ -46,6 +47,7 @@ class Candidates:
     data: Dataset
     bench: Bench
     table: Table | None = None  # where metrics come from instead of from training
+    content: tuple[str, str] | None = None  # digests of data and space; None: no training is taken for another
 
     def write(self, trial: Trial, path: Path, seed: int) -> None:
         """The file that a training script reads; see docs/own-training.md."""
@@ -63,8 +65,19 @@ class Candidates:
                 "data": study.data.model_dump(),
                 "train": study.train.model_dump(include={"epochs", "batch_size", "learning_rate", "cpus", "gpus"}),
                 "start_weights": None,
+                "training": self._training(trial, seed),
             },
         )
+
+    def _training(self, trial: Trial, seed: int) -> str | None:
+        """Its identity, by the script as it is now."""
+        if self.content is None or not trial.of_space:
+            return None
+        try:
+            content = (*self.content, digest_of_script(self.study))
+        except OSError:  # the training will say so
+            return None
+        return identity(self.study, trial.choices, seed, content)
 
     def profile(self, trial: Trial, folder: TrialFolder) -> tuple[dict[str, float], dict[str, float]]:
         """Metrics and standard errors of the untrained network: static ones, and those of every target.

@@ -146,6 +146,7 @@ class Train(_Table):
     gpus: int = Field(0, ge=0)
     memory_mb: int = Field(4096, ge=1)
     image: str = ""  # of containers, for the schedulers that use them; hwnas is installed in it
+    storage: str | None = None  # a URL through which jobs pass files where they share none, see nas/training/storage.py
     mounts: list[str] = []  # what such a container sees of the outside: "type=bind,src=/runs,dst=/runs"
     options: dict[
         str, str | int | bool | list[str]

@@ -23,10 +23,15 @@ _DATA_FILES = {"npz": "file", "mnist": "dir", "fashion_mnist": "dir"}
 def load_study(path: Path, overrides: Mapping[str, str] | None = None) -> Study:
     """The study in ``path``, its paths absolute; the space, generator and choices that it names are looked up too.
 
-    Raises InputError naming file and key. The files that it names need not be there: a run is read without them.
+    Raises InputError naming file and key. The files that it names need not be there, see ``require_files``.
     """
     study = load_toml(path, Study, overrides)
     return _with_found_names(study, path)
+
+
+def read_study(path: Path) -> Study:
+    """As ``write_study`` wrote it. Nothing that it names is looked up: a run of somebody else's space can be read."""
+    return load_toml(path, Study)
 
 
 def require_files(study: Study) -> None:

@@ -85,7 +85,8 @@ class Example:
             for c in self.study.constraint
         ]
         targets = dict.fromkeys(self.study.targets, target)
-        self.journal.append("started", None, targets=targets, limits=limits, references_ms={"local": 0.11})
+        about = {"targets": targets, "limits": limits, "references_ms": {"local": 0.11}}
+        self.journal.append("started", None, **about, parameters=parameters_of(self.study))
 
     def propose(self, index: int, choices: dict[str, Any] | None = None, source: str | None = None) -> None:
         if source is None:

@@ -373,7 +373,7 @@ def test_without_a_number_of_trials_a_quarter_of_those_so_far_may_fail() -> None
 
 def test_whether_a_search_stalls_is_asked_after_an_end_and_not_at_each_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr("nas.search.stall", lambda trials, *_: asked.append(len(trials)))
+    monkeypatch.setattr("nas.bounds.stall", lambda trials, *_: asked.append(len(trials)))
     with a_folder() as (folder, store):
         rule = {"global_stopping": {"window": 1}}
         search = a_search(World(["fine"], cluster=True), folder, store, 1, None, lambda name: False, search=rule)
@@ -424,9 +424,9 @@ def test_what_one_controller_finds_stalled_is_over_for_all_until_the_search_begi
             return a_search(world, folder, store, 1, me, lambda name: False, search=rule)
 
         one, other = search("one"), search("other")
-        monkeypatch.setattr("nas.search.stall", lambda *_: "it stalled")
+        monkeypatch.setattr("nas.bounds.stall", lambda *_: "it stalled")
         one._stop_early()
-        monkeypatch.setattr("nas.search.stall", lambda *_: None)
+        monkeypatch.setattr("nas.bounds.stall", lambda *_: None)
         other._journal._read_on()
         other._stop_early()
         assert [each._over() for each in (one, other)] == ["it stalled", "it stalled"]

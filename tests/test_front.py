@@ -10,7 +10,7 @@ from report_example import STUDY, Example
 from benchmarks import front, report_front
 from benchmarks.cli_search import _bounds
 from benchmarks.progress import _View
-from nas.results import Results
+from nas.results import Results, read_results, trials_frame
 from profiles.errors import InputError, NothingFits
 
 ACCURACY = 'metric = "val_accuracy"\ngoal = "max"\nthreshold = 0.90'
@@ -87,3 +87,13 @@ def test_what_is_not_trained_breaks_no_limit(tmp_path: Path) -> None:
     example.close()
     shown = {trace["name"]: trace.get("customdata") for trace in figure.plot["data"]}
     assert (shown["on the front"], shown["not trained to the end"], shown["breaks a limit"]) == ([0], [1], [2])
+
+
+def test_a_run_is_read_where_its_space_is_not_to_be_had(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, example = searched(tmp_path, STUDY, "val_accuracy", [(0.97, 0.20), (0.99, 0.43)])
+    example.close()
+    study = tmp_path / "run" / "study.toml"
+    study.write_text(study.read_text().replace('"convnet"', '"of_somebody_else.nets:space"'))
+    front.show(tmp_path / "run", maxima={LATENCY: 0.3}, minima={}, json=True)
+    assert '"trial": 0' in capsys.readouterr().out
+    assert "depth_1" in trials_frame(read_results(tmp_path / "run"))

@@ -62,7 +62,7 @@ epochs = 2
 [quantise]
 precisions = ["fp32", "int8"]
 [confirm]
-seeds = 0
+seeds = 1
 processes = 2
 [[objective]]
 metric = "val_accuracy"
@@ -95,7 +95,10 @@ def test_both_precisions_of_one_network(tmp_path: Path, monkeypatch: pytest.Monk
     rows = {row["precision"]: row for row in csv.DictReader((run / "trials.csv").open())}
     assert set(rows) == {"fp32", "int8"}
     assert {row["state"] for row in rows.values()} == {"completed"}
-    # Trained alike: what differs comes from quantising.
+    # Trained once: what differs comes from quantising.
+    assert "1 trained before, in other runs or precisions" in ran.stderr
+    assert len(list(run.glob("trials/*/job/earlier.json"))) == 1
+    assert len(list(run.glob("trials/*/confirm-1/job/earlier.json"))) == len(list(run.glob("trials/*/confirm-1"))) - 1
     assert rows["fp32"]["train_loss"] == rows["int8"]["train_loss"]
     assert rows["fp32"]["latency_ms@local"] != rows["int8"]["latency_ms@local"]
     assert float(rows["int8"]["model_size_mb"]) < float(rows["fp32"]["model_size_mb"])

@@ -200,7 +200,7 @@ def test_a_wrong_mount_is_bad_input_before_anything_starts(mount: str) -> None:
 
 
 def test_a_missing_package_is_one_line_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas.launcher.find_spec", lambda name: None)
+    monkeypatch.setattr("nas.schedulers.find_spec", lambda name: None)
     with pytest.raises(UnavailableError, match=r"aws_batch needs the package boto3: pip install 'hwnas\[aws\]'"):
         Launcher("aws_batch", {"queue": "q"}, image="i").check()
     with pytest.raises(UnavailableError, match=r"kubernetes needs the package kubernetes: pip install 'hwnas"):

@@ -269,3 +269,30 @@ def test_a_dry_run_checks_every_step_and_keeps_nothing(tmp_path: Path) -> None:
     assert "my_metric = 1.5" in ran.stdout
     assert "e+300" not in ran.stderr  # what limits are lifted to
     assert not (tmp_path / "runs").exists()
+
+
+SPACE = """
+from torch import nn
+from nas.spaces import Choice
+
+parameters = (Choice("width", tuple(range(8, 18)), ordered=True),)
+
+def build(choices, *, input_shape, outputs):
+    width = choices["width"]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, outputs))
+"""
+
+
+def test_a_search_for_another_device_trains_nothing_that_was_trained(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "ten.py").write_text(SPACE)
+    study = write_study(tmp_path, space='"own:ten"', generator='"hwnas"', trials="10", seeds="0")
+    for name, further in (("small", []), ("again", ["--set", 'search.transfer=["runs/small"]'])):
+        ran = hwnas("search", study, "--out", f"runs/{name}", *further, cwd=tmp_path, path=tmp_path)
+        assert ran.returncode == 0, ran.stderr
+    assert "10 trained before, in other runs or precisions" in ran.stderr
+    run = tmp_path / "runs" / "again"
+    assert not list(run.glob("trials/**/ticket")) and len(list(run.glob("trials/*/job/earlier.json"))) == 10
+    before, after = (read_results(tmp_path / "runs" / name).trials for name in ("small", "again"))
+    scores = [{trial.digest: trial.metrics["val_accuracy"] for trial in trials} for trials in (before, after)]
+    assert scores[0] == scores[1]

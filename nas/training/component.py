@@ -13,6 +13,8 @@ from torchx import specs
 
 import nas
 import profiles
+from nas.training.job import DEFAULT
+from nas.training.storage import SCRIPT
 from profiles.errors import InputError
 
 
@@ -31,6 +33,7 @@ def train(
     ticket: str = "",
     visible_gpu: str | None = None,
     mounts: list[str] | None = None,
+    storage: str = "",
 ) -> specs.AppDef:
     """One training job.
 
@@ -49,13 +52,18 @@ def train(
         ticket: the job ends at once where out_dir/ticket holds another text; empty: it does not look
         visible_gpu: CUDA_VISIBLE_DEVICES, left alone where it is not given
         mounts: what the container sees of the outside, in TorchX's words: type=bind,src=/runs,dst=/runs
+        storage: URL of the folder through which the job's files pass, see nas/training/storage.py; empty: candidate,
+            out_dir and script are paths where it runs, too
     """
-    arguments = ["-m", "nas.training.job", candidate, out_dir, script]
-    if die_with:
+    if storage:
+        arguments = ["-m", "nas.training.remote", storage, script if script == DEFAULT else SCRIPT]
+    else:
+        arguments = ["-m", "nas.training.job", candidate, out_dir, script]
+    if die_with and not storage:
         arguments += ["--die-with", str(die_with)]
     arguments = [_as_it_is(argument) for argument in arguments]
     if ticket:
-        arguments += ["--ticket", ticket, "--app-id", specs.macros.app_id]
+        arguments += [*([] if storage else ["--ticket", ticket]), "--app-id", specs.macros.app_id]
     environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": _as_it_is(_python_path(inside=bool(image)))}
     if visible_gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible_gpu

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from profiles import files
 
 # Signals by which a machine or its keeper ends a process that did nothing wrong itself.
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+RESULT = "result.json"
+_READ = ("job.json", "stdout.log", "stderr.log", "weights.pt", "metrics.json", RESULT)
+_CURVES = "events.out.tfevents."  # how TensorBoard's files begin
 _RESULT = {"schema": int, "cancelled": bool, "wall_s": float, "cpu_s": float, "last_lines": str}
 _LONGEST_LINE = 300  # characters of a line in a reason
 _LARGEST = 1 << 20  # bytes of metrics.json
+_LONGEST_NAME = 200  # which any file system takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +46,17 @@ class Word:
     transient: bool | None = False
 
 
+def is_read(name: str) -> bool:
+    """Whether hwnas reads that file of a job's folder, by its relative name: what has to travel with the folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or len(name) > _LONGEST_NAME:
+        return False
+    return name in _READ or (path.name.startswith(_CURVES) and path.parts[0] not in _READ)
+
+
 def read_result(out_dir: Path) -> dict[str, Any] | None:
     """The supervisor's ``result.json``; ``None`` where there is none, or another one: a script may write there too."""
-    result = files.read_json(out_dir / "result.json")
+    result = files.read_json(out_dir / RESULT)
     if not isinstance(result, dict) or not {"exit_code", "signal"} <= result.keys():
         return None
     return result if all(isinstance(result.get(key), kind) for key, kind in _RESULT.items()) else None
@@ -60,7 +72,10 @@ def read_outcome(out_dir: Path, word: Word | None = None) -> Outcome:
     result = read_result(out_dir)
     said = word.reason if word else None
     if result is None:
-        lost = "ended without a result: killed, lost by its scheduler, a full disk, or a run folder that its node lacks"
+        lost = (
+            "ended without a result: killed, lost by its scheduler, a full disk, or a run folder or train.storage that"
+            " its node does not reach"
+        )
         return Outcome(reason=said or lost, transient=bool(word.transient) if word and said else True)
     times = {"wall_s": result["wall_s"], "cpu_s": result["cpu_s"]}
     if result["exit_code"] != 0:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec  # type: ignore[import-untyped]
 import pytest
 from processes import wait_for
 
@@ -21,6 +22,7 @@ from devices.session import connect
 from devices.transports.torchx import Device
 from nas.launcher import Launcher
 from nas.results import read_results
+from nas.training.curves import read_curves
 from nas.training.outcome import Outcome, read_outcome
 from profiles.errors import InputError, UnavailableError
 from profiles.records import Target
@@ -152,6 +154,41 @@ def test_the_digits_study_runs_on_slurm_and_survives_its_controller(
     trained = [trial for trial in results.trials if trial.state == "completed"]
     assert sum(event.kind == "completed" for event in results.events) == len(trained)
     assert not [path.name for path in tmp_path.iterdir() if path.name != "runs"]
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A URL on a server of this machine that speaks S3; jobs have its address and keys from the environment."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    for name, value in {"AWS_ENDPOINT_URL": f"http://{host}:{port}", **dict.fromkeys(keys, "lab")}.items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3", skip_instance_cache=True).mkdir("lab")
+    yield "s3://lab/hwnas"
+    server.stop()
+
+
+def test_files_pass_through_a_bucket(slurm: Path, bucket: str, tmp_path: Path) -> None:
+    """The study from its start to its front, early stopping's curves included."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "benchmarks.cli", "search", str(root / "studies" / "digits.toml")]
+    for setting in ("train.scheduler=slurm", "train.options.time=5", "train.memory_mb=2000", "budget.trials=2",
+                    "train.epochs=2", "confirm.seeds=1", "search.initial_trials=2",
+                    f"train.storage={bucket}"):  # fmt: skip
+        command += ["--set", setting]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    results = read_results(tmp_path / "runs" / "digits")
+    assert results.front and {trial.state for trial in results.trials} <= {"completed", "gated"}
+    for index in results.front:
+        job = results.folder.trial(index).job
+        assert read_curves(job) and (job / "weights.pt").is_file()
+    assert fsspec.filesystem("s3", skip_instance_cache=True).find("lab") == []  # nothing is left there
 
 
 def test_options_that_slurm_does_not_take_are_one_line(slurm: Path) -> None:
