@@ -24,11 +24,12 @@ from nas.courses import Courses
 from nas.earlier import Earlier, bring
 from nas.endings import Endings
 from nas.folder import TrialFolder
+from nas.handover import Handover
 from nas.jobs import Jobs, Key
 from nas.journal import BASELINE, Journal, TakenOver, Trial
 from nas.plan import Plan
 from nas.precision import without_precision
-from nas.presence import Presence, same_machine
+from nas.presence import Presence
 from nas.proposals import Proposal, Proposals
 from nas.scouting import SOURCE, Scouting
 from nas.spaces import digest
@@ -38,7 +39,6 @@ from profiles.errors import HwnasError
 
 _TICK_S = 0.1
 _TRAINING_ATTEMPTS = 2
-_STOPPED = ("early_stopped", "failed")  # their jobs may have been cancelled; of a failed one where it timed out
 
 
 class Search:
@@ -67,19 +67,19 @@ class Search:
         self._jobs = jobs
         self._proposals = proposals
         self._account = account
-        self._presence = presence
         self._endings = Endings(plan, candidates, journal, proposals, account)
         self._courses = Courses(plan.folder, plan.objectives, plan.limits) if plan.study.search.early_stopping else None
         self._scouting = Scouting(plan, candidates, journal, jobs, proposals)
-        self._stopped_by_others: list[Trial] = []  # while these live: each cancels what it stopped
+        self._handover = Handover(plan.folder, journal, jobs, presence, self._endings.tell)
         self._bounds = Bounds(plan, journal)
         self._earlier = Earlier(plan.study.search.transfer)
 
     def run(self) -> str:
-        self._adopt()
+        self._handover.adopt()
         self._proposals.warm()
         while True:
-            self._hear()
+            self._handover.hear()
+            self._scouting.hear()
             self._harvest()
             self._stop_early()
             self._launch()
@@ -105,55 +105,6 @@ class Search:
     @property
     def _trials(self) -> list[Trial]:
         return list(self._journal.trials.values())
-
-    # Other controllers
-
-    def _hear(self) -> None:
-        """What the others did meanwhile, and what one that is gone has left."""
-        for trial in self._journal.news():
-            self._endings.tell(trial)
-            if trial.state in _STOPPED and trial.owner != self._journal.me:
-                self._stopped_by_others.append(trial)
-        self._scouting.hear()
-        for key in self._jobs.running:
-            if self._journal.trials[key.trial].owner != self._journal.me:
-                self._jobs.drop(key)
-        if self._presence is not None:
-            gone = {name for name in {trial.owner for trial in self._stopped_by_others} if self._presence.gone(name)}
-            for trial in [trial for trial in self._stopped_by_others if trial.owner in gone]:
-                self._stopped_by_others.remove(trial)
-                self._stop_leftover(trial)
-            for index in [trial.index for trial in self._journal.open]:
-                trial = self._journal.trials[index]  # as it is by now: taking one over may have read on
-                if not trial.ended and trial.owner != self._journal.me and self._presence.gone(trial.owner):
-                    with suppress(TakenOver):
-                        self._take_over(trial)
-
-    def _take_over(self, trial: Trial) -> None:
-        before = trial.owner
-        if not self._journal.append_now("taken_over", trial.index):
-            return  # perhaps by another one: looked at again
-        trial = self._journal.trials[trial.index]
-        if trial.state == "training" and self._jobs.local and not same_machine(before):
-            # Its job has died with it; if it was only cut off, that job still writes into its folder.
-            reason = f"{before}, which trained it, is gone"
-            self._journal.append("retried", trial.index, attempt=trial.attempt + 1, reason=reason)
-
-    # The steps
-
-    def _adopt(self) -> None:
-        """What was under way when an earlier controller ended."""
-        if self._presence is None:
-            for trial in self._journal.open:
-                if trial.owner != self._journal.me:
-                    self._take_over(trial)
-        for trial in self._trials:
-            if trial.state in _STOPPED:
-                self._stop_leftover(trial)
-
-    def _stop_leftover(self, trial: Trial) -> None:
-        """Who stopped it journalled that, and was then perhaps killed before the job was cancelled."""
-        self._jobs.stop_leftover(self._plan.folder.trial(trial.index).retry(trial.attempt))
 
     def _propose(self) -> None:
         proposal = self._proposals.poll()
@@ -233,7 +184,8 @@ class Search:
     def _launch(self) -> None:
         for trial in self._journal.mine:  # trainings of a controller that is gone first: a cluster's run on
             if trial.state == "training" and self._jobs.free > 0 and Key(trial=trial.index) not in self._jobs.running:
-                self._start(trial, trial.attempt)
+                with suppress(TakenOver):
+                    self._start(trial, trial.attempt)
         for trial in self._journal.mine:
             if trial.state == "profiled":
                 with suppress(TakenOver):

@@ -313,7 +313,7 @@ def test_what_another_controller_took_over_meanwhile_is_left_to_it() -> None:
         search = a_search(World(["fine"] * 2, cluster=True), folder, store, 1, "me", lambda name: name == "dead")
         assert Journal(store, "s", me="other").append_now("taken_over", 1)
         for _ in range(2):  # the first only learns of it
-            search._hear()
+            search._handover.hear()
         assert [trial.owner for trial in Journal(store, "s").trials.values()] == ["me", "other"]
 
 
@@ -327,8 +327,8 @@ def test_trainings_that_are_taken_over_wait_for_room(cluster: bool) -> None:
             dead.append("profiled", index, metrics={"latency_ms@local": 0.1}, sems={})
             dead.append("training", index, attempt=0)
         search = a_search(world, folder, store, 2, "me" if cluster else None, lambda name: name == "dead")
-        search._adopt()
-        search._hear()
+        search._handover.adopt()
+        search._handover.hear()
         search._launch()
         assert [key.trial for key in search._jobs.running] == [0, 1]
         assert len(search._journal.mine) == 3
@@ -404,11 +404,11 @@ def test_what_a_dead_controller_stopped_and_did_not_cancel_is_cancelled(
         dead.append(end[0], 0, reason="no result within 1 s", **end[1])
         if joins:
             search = a_search(world, folder, store, 1, "me", lambda name: name == "dead")
-            search._adopt()
+            search._handover.adopt()
         else:
             (search,) = searches
             search._journal._read_on()
-            search._hear()
+            search._handover.hear()
         search._jobs.cancel_all()
         assert not world.running
 
