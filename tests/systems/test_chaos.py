@@ -31,7 +31,7 @@ TIMES_US = {"fast": 100, "slow": 700}
     ("candidates", "seconds", "longest_cut_s"),
     [
         pytest.param(20, 45.0, 4.0, marks=pytest.mark.systems),
-        pytest.param(200, 300.0, 60.0, marks=pytest.mark.soak),
+        pytest.param(700, 300.0, 60.0, marks=pytest.mark.soak),
     ],
 )
 @pytest.mark.timeout(1800)
