@@ -21,7 +21,7 @@ from nas.earlier import Earlier, bring
 from nas.folder import RunFolder
 from nas.jobs import Jobs, Key
 from nas.journal import Journal, Trial
-from nas.precision import without_precision
+from nas.precision import one_network
 from nas.steps import Candidates, target_metrics
 from profiles import files
 from profiles.errors import HwnasError
@@ -131,7 +131,7 @@ def _next(
 
 def _one_network(one: Trial, other: Trial) -> bool:
     """In two precisions: they train alike."""
-    return one.index != other.index and without_precision(one.choices) == without_precision(other.choices)
+    return one.index != other.index and one_network(one.choices, other.choices)
 
 
 @dataclass(slots=True)

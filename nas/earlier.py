@@ -25,7 +25,7 @@ from nas.folder import FULL
 from nas.precision import without_precision
 from nas.spaces import SearchSpace
 from nas.study import Study
-from nas.training import job
+from nas.training.job import OURS
 from nas.training.outcome import is_read, read_outcome
 from profiles import files
 from profiles.records import digest_of
@@ -55,7 +55,7 @@ def digest_of_data(data: Dataset) -> str:
 
 def digest_of_script(study: Study) -> str:
     """Of the training script as it is now. Raises OSError where it cannot be read."""
-    path = Path(study.train.script) if study.train.script else Path(str(job.__file__)).with_name("train.py")
+    path = Path(study.train.script) if study.train.script else OURS
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -59,8 +59,7 @@ class Inbox:
                 self._storage.put(script, f"{ticket}/{SCRIPT}")
             self._storage.put(candidate, f"{ticket}/{CANDIDATE}")
 
-        while not self._answered(send):
-            time.sleep(_AGAIN_S)
+        self._insist(send)
 
     def fetch(self, out_dir: Path) -> bool:
         """Whether ``out_dir`` holds by now what its job had written some seconds ago.
@@ -80,14 +79,17 @@ class Inbox:
     def fetch_now(self, out_dir: Path) -> None:
         """As ``fetch``, waiting for a storage that does not answer."""
         if (ticket := _ticket(out_dir)) is not None:
-            while not self._answered(lambda: self._fetch(ticket, out_dir)):
-                time.sleep(_AGAIN_S)
+            self._insist(lambda: self._fetch(ticket, out_dir))
 
     def forget(self, out_dir: Path) -> None:
         """Remove the job's folder in the storage: the job, if there still is one, then ends. What fails is left."""
         if (ticket := _ticket(out_dir)) is not None:
             with contextlib.suppress(Exception):
                 self._storage.remove(ticket)
+
+    def _insist(self, call: Callable[[], None]) -> None:
+        while not self._answered(call):
+            time.sleep(_AGAIN_S)
 
     def _answered(self, call: Callable[[], None]) -> bool:
         try:

@@ -192,6 +192,8 @@ class Launcher:
         known = result is not None and word is not None
         if not known and self._for_s(handle) <= _SETTLE_S:
             return "running"
+        if self._inbox is not None:
+            self._inbox.fetch_now(out_dir)  # once more: it is looked at less often than that
         self._forget(out_dir)
         return "ended"
 

@@ -42,6 +42,11 @@ def without_precision(choices: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in choices.items() if name != PRECISION}
 
 
+def one_network(choices: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both build, and train, the same network."""
+    return without_precision(choices) == without_precision(other)
+
+
 class WithPrecision:
     """``space`` with one more parameter."""
 

@@ -107,7 +107,7 @@ def run_study(
                 tails=study.tails,
             )
             stack.enter_context(bench)
-            content = (digest_of_data(data), digest_of_space(find_space(study.space))) if table is None else None
+            content = (digest_of_data(data), digest_of_space(space)) if table is None else None
             candidates = Candidates(study, space, data, bench, table, content)
             gpus = for_training(fleet, targets.values())
             reason = _search(study, folder, candidates, launcher, journal, presence, account, gpus)

@@ -28,7 +28,7 @@ from nas.handover import Handover
 from nas.jobs import Jobs, Key
 from nas.journal import BASELINE, Journal, TakenOver, Trial
 from nas.plan import Plan
-from nas.precision import without_precision
+from nas.precision import one_network
 from nas.presence import Presence
 from nas.proposals import Proposal, Proposals
 from nas.scouting import SOURCE, Scouting
@@ -214,9 +214,8 @@ class Search:
             return None
         folder, near = self._plan.folder, []
         if self._plan.study.quantise is not None:
-            same = [t for t in self._trials if t.state == "completed" and t.of_space]
-            network = without_precision(trial.choices)
-            near = [folder.trial(t.index).path for t in same if without_precision(t.choices) == network]
+            done = [t for t in self._trials if t.state == "completed" and one_network(t.choices, trial.choices)]
+            near = [folder.trial(t.index).path for t in done]
         found = self._earlier.find(folder.trial(trial.index).candidate, near)
         return None if found is None else str(found)
 

@@ -19,7 +19,7 @@ from nas.inbox import Inbox
 from nas.launcher import Launcher
 from nas.training import component, remote
 from nas.training.curves import read_curves
-from nas.training.outcome import is_read, read_outcome, read_result
+from nas.training.outcome import Word, is_read, read_outcome, read_result
 from nas.training.storage import open_storage
 from profiles import files
 from profiles.errors import InputError, UnavailableError
@@ -243,6 +243,21 @@ def test_a_launcher_submits_adopts_and_gives_up_through_the_storage(
     done = subprocess.run(submitted[1], timeout=60, capture_output=True, text=True)
     assert done.returncode == 1 and "no job is here, or none any more" in done.stderr
     assert list((tmp_path / "lab" / "hwnas").iterdir()) == []
+
+
+def test_a_job_that_ends_between_two_looks_is_looked_at_once_more(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the pause between two looks is beside the one in which a result may be on its way."""
+    monkeypatch.setattr(inboxes, "ASK_S", 1e6)
+    monkeypatch.setattr("nas.launcher._SETTLE_S", -1.0)
+    launcher, inbox = Launcher("slurm", storage=url), Inbox(url)
+    out = send(inbox, tmp_path, GOOD)
+    assert launcher.state("slurm://hwnas/1", out) == "running"
+    assert start(inbox.place(TICKET)).wait(60) == 0
+    monkeypatch.setattr(launcher._slurm, "word", lambda job: Word(running=False))
+    assert launcher.state("slurm://hwnas/1", out) == "ended"
+    assert read_outcome(out).metrics == {"val_accuracy": 7.0}
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from profiles import files
 from profiles.clock import utc_now
 
 DEFAULT = "default"
+OURS = Path(__file__).with_name("train.py")  # the script that this stands for
 GRACE_S = 3.0
 _DRAIN_BYTES = 16 << 20  # read at most after the end: something that escaped the group may write for ever
 
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> int:
     if options.ticket is not None and files.read_text(options.out_dir / "ticket") != options.ticket:
         print(f"{options.out_dir}: not this job's: another one took its place, or this node lacks it", file=sys.stderr)
         return 1
-    script = Path(__file__).with_name("train.py") if str(options.script) == DEFAULT else options.script
+    script = OURS if str(options.script) == DEFAULT else options.script
     command = [sys.executable, str(script), str(options.candidate), str(options.out_dir)]
     return _Job(command, options.out_dir, options.die_with, options.grace, options.app_id).run()
 
