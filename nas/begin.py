@@ -11,7 +11,7 @@ from nas.journal import Journal
 from nas.plan import Plan
 from nas.presence import Presence
 from nas.study import Study, parameters_of
-from nas.transfer import transferred
+from nas.transfer import kept
 from profiles.errors import InputError
 
 
@@ -64,5 +64,4 @@ def spec_of(study: Study, plan: Plan, data: Dataset) -> dict[str, Any]:
         "generator": study.search.generator,
         "initial": study.search.initial_trials,
         "options": study.search.options,
-        "transfer": transferred(study, plan.folder),
-    }
+    } | (kept(plan.folder) or {})

@@ -4,7 +4,7 @@ Looked for in the runs of ``search.transfer``, and among this run's own candidat
 A training is the same where its ``candidate.json`` has the same ``training`` (choices, data, settings, seed, script)
 and the ``untrained.onnx`` beside it the same bytes: the same network with the same first weights. What it left is
 copied into the job's folder here, with ``earlier.json`` naming its own; the weights are exported and scored anew.
-Not noticed: what the script or the space import, and the libraries.
+Not noticed: what the script or the space import, and libraries other than torch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import inspect
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ import numpy as np
 
 from nas.data import Dataset
 from nas.folder import FULL
-from nas.precision import without_precision
+from nas.precision import PRECISION, without_precision
+from nas.results import Results
 from nas.spaces import SearchSpace
 from nas.study import Study
 from nas.training.job import OURS
@@ -41,7 +44,8 @@ def identity(study: Study, choices: Mapping[str, Any], seed: int, content: Seque
     """
     settings = study.train.model_dump(include=_SETTINGS)
     data = study.data.model_dump()  # a script may read options that the data set does not know
-    return digest_of([study.space, without_precision(choices), seed, data, settings, *content])
+    torch = version("torch")  # it is written into the untrained network, too
+    return digest_of([study.space, without_precision(choices), seed, data, settings, torch, *content])
 
 
 def digest_of_data(data: Dataset) -> str:
@@ -86,9 +90,8 @@ class Earlier:
         for folder in (*near, *self._index().get(training, [])):
             if folder == candidate.parent or _training_of(folder) != training or not _alike(folder, candidate.parent):
                 continue
-            for done in sorted(folder.glob("job*")):
-                if read_outcome(done).reason is None and (done / "weights.pt").is_file():
-                    return done
+            if done := _completed(folder):
+                return done
         return None
 
     def _index(self) -> dict[str, list[Path]]:
@@ -100,6 +103,32 @@ class Earlier:
                     if training := _training_of(path.parent):
                         self._known.setdefault(training, []).append(path.parent)
         return self._known
+
+
+def trained_before(study: Study, runs: Iterable[Results], content: Sequence[str]) -> list[dict[str, Any]]:
+    """Candidates of ``runs`` that ``study`` need not train: their choices, and their values of its trained metrics; {}
+    where it was trained in another precision.
+
+    ``content``: as in ``identity``, but for the script. Whether the untrained network is still the same is looked at
+    when the candidate is proposed.
+    """
+    try:
+        content = (*content, digest_of_script(study))
+    except OSError:  # the training will say so
+        return []
+    found: dict[str, dict[str, Any]] = {}
+    for results in runs:
+        for trial in results.of_space:
+            folder = results.folder.trial(trial.index).path
+            training = identity(study, trial.choices, study.seed, content)
+            if trial.state != "completed" or _training_of(folder) != training or not _completed(folder):
+                continue
+            values = {name: trial.metrics[name] for name in study.trained_metrics if name in trial.metrics}
+            found[digest_of(trial.choices)] = {"choices": trial.choices, "values": values}
+            for precision in study.quantise.precisions if study.quantise else ():
+                other = trial.choices | {PRECISION: precision}
+                found.setdefault(digest_of(other), {"choices": other, "values": {}})
+    return list(found.values())
 
 
 def bring(done: Path, out_dir: Path) -> bool:
@@ -130,6 +159,15 @@ def bring(done: Path, out_dir: Path) -> bool:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return True
+
+
+def _completed(folder: Path) -> Path | None:
+    """The job in it that left weights; ``None`` also where that cannot be read."""
+    with suppress(OSError):
+        for job in sorted(folder.glob("job*")):
+            if read_outcome(job).reason is None and (job / "weights.pt").is_file():
+                return job
+    return None
 
 
 def _training_of(folder: Path) -> str | None:

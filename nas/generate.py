@@ -27,7 +27,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from nas.generators import Choices, Generator, Limit, Objective, Observation, Spec, Transfer
+from nas.generators import Choices, Generator, Limit, Objective, Observation, Spec, Trained, Transfer
 from nas.spaces import canonical, find_space
 from profiles.errors import HwnasError, InputError, UnavailableError, one_line
 from profiles.records import digest_of
@@ -44,7 +44,8 @@ def parse(spec: Mapping[str, Any]) -> Spec:
      "objectives": [{"name", "goal": "max"|"min", "threshold": number or absent}],
      "constraints": [{"name", "op": "<=" or ">=", "bound"}],
      "space": name of a search space (optional), "generator": name (optional), "initial": n (optional),
-     "transfer": [{"metric", "choices": [{...}], "values": [number]}] (optional), see nas.transfer,
+     "transfer": [{"metric", "choices": [{...}], "values": [number]}] and
+     "trained": [{"choices": {...}, "values": {metric: number}}] (optional), see nas.transfer,
      "input_shape": [C, H, W] and "outputs": n, of the data that its networks are built for (optional)}
 
     Other keys are ignored. Raises InputError.
@@ -65,6 +66,7 @@ def parse(spec: Mapping[str, Any]) -> Spec:
             transfer=[
                 Transfer(metric=t["metric"], choices=t["choices"], values=t["values"]) for t in spec.get("transfer", [])
             ],
+            trained=[Trained(choices=t["choices"], values=t["values"]) for t in spec.get("trained", [])],
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"spec: {error!r}; accepted: see nas.generate.parse") from error

@@ -85,7 +85,8 @@ def run_study(
         stack.enter_context(locked(out, shared=shared))
         checks.folder(folder, study, resume)
         with checks.about(where or f"study {study.name}"):
-            found_elsewhere = transferred(study, folder)  # read now: a run that cannot be used is bad input
+            content = (digest_of_data(data), digest_of_space(space)) if table is None else None
+            found_elsewhere = transferred(study, folder, content)  # read now: a run that cannot be used is bad input
         stack.enter_context(as_it_was(folder))
         kept, name = run_store.open_store(folder, study.name, store, _sayer(listener))
         stack.enter_context(kept)
@@ -107,7 +108,6 @@ def run_study(
                 tails=study.tails,
             )
             stack.enter_context(bench)
-            content = (digest_of_data(data), digest_of_space(space)) if table is None else None
             candidates = Candidates(study, space, data, bench, table, content)
             gpus = for_training(fleet, targets.values())
             reason = _search(study, folder, candidates, launcher, journal, presence, account, gpus)

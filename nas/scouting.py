@@ -4,7 +4,7 @@
     scouting = 64
 
 They are spread in feature space and taken while trainings run, each where it costs less than it is worth: a twentieth
-of a training. A scouted candidate stays to be proposed; if it is, it is not measured again.
+of a training (``nas.trained.COST``). A scouted candidate stays to be proposed; if it is, it is not measured again.
 
     scouting  {choices, digest}      scouted  {digest, metrics, sems, seconds} or {digest, reason, seconds}
 
@@ -28,12 +28,12 @@ from nas.plan import Plan
 from nas.proposals import Proposal, Proposals
 from nas.spaces import digest
 from nas.steps import Candidates
+from nas.trained import COST
 from profiles import files
 from profiles.errors import HwnasError
 from profiles.store import Event
 
 SOURCE = "scouting"
-WORTH = 20  # a training must take longer than so many profiles; see docs/generators.md
 
 Measure = Callable[[Trial, TrialFolder], tuple[dict[str, float], dict[str, float]]]
 
@@ -99,7 +99,7 @@ class Scouting:
             return False
         trained = [trial.train_s for trial in self._journal.trials.values() if trial.train_s is not None]
         training_s = max(float(np.mean(trained)) if trained else 0.0, self._jobs.longest_s)
-        return float(np.median(self._profiles_s)) * WORTH < training_s
+        return float(np.median(self._profiles_s)) * COST < training_s
 
     def took(self, seconds: float) -> None:
         """So long a profile took."""

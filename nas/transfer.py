@@ -4,8 +4,9 @@
     transfer = ["runs/digits-pi4", "runs/digits-pi5"]
 
 Of each run what it measured, trained or scouted; a metric of a target tells of the same metric of every target. What
-no device changes, such as an accuracy, is one source over all runs with the same data and training. They are written to
-``transfer.json`` when a search begins, so that it stays what it is when the runs go on or are removed.
+no device changes, such as an accuracy, is one source over all runs with the same data and training. With them go the
+candidates that need no training any more (``nas.earlier``). All is written to ``transfer.json`` when a search begins,
+so that it stays what it is when the runs go on or are removed.
 """
 
 from __future__ import annotations
@@ -14,38 +15,50 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.earlier import trained_before
 from nas.folder import RunFolder
 from nas.measured import Seen, seen
-from nas.results import read_results
+from nas.results import Results, read_results
 from nas.study import STATIC_METRICS, Study
 from profiles import files
 from profiles.errors import InputError
 from profiles.records import digest_of
 
 LEAST = 10  # figures of a metric that are worth a model
-MOST = 300  # of one source, the last ones
+MOST = 300  # of one source, and of candidates that were trained: the last ones
 _TRAINING = {"script", "table", "epochs", "batch_size", "learning_rate"}
 
 
-def transferred(study: Study, folder: RunFolder) -> list[dict[str, Any]]:
-    """For the objectives and limits of a study, as ``nas.generate.parse`` takes them; as kept, once it has begun.
+Told = dict[str, list[dict[str, Any]]]  # "transfer" and "trained", as ``nas.generate.parse`` takes them
+
+
+def transferred(study: Study, folder: RunFolder, content: Sequence[str] | None) -> Told:
+    """As kept, once the search has begun. {} where the study names no run.
+
+    ``content``: as in ``nas.earlier.identity`` but for the script; ``None``: nothing is trained, or not known to be.
 
     Raises InputError where a run is none, is of another space or of an earlier form of this one, or has not enough
     figures of any of them.
     """
     if not study.search.transfer:
-        return []
-    known = files.read_json(folder.transfer) if folder.study.exists() else None  # else of a search that never began
-    if known is None:
-        return merged([one for run in study.search.transfer for one in _of(run, study)])
-    found: list[dict[str, Any]] = known["transfer"]
-    return found
+        return {}
+    known = kept(folder) if folder.study.exists() else None  # else of a search that never began
+    if known is not None:
+        return known
+    runs = {run: read_results(Path(run)) for run in study.search.transfer}
+    figures = merged([one for run, results in runs.items() for one in _of(run, results, study)])
+    return {"transfer": figures, "trained": trained_before(study, runs.values(), content)[-MOST:] if content else []}
 
 
-def keep(found: list[dict[str, Any]], folder: RunFolder) -> None:
+def kept(folder: RunFolder) -> Told | None:
+    known = files.read_json(folder.transfer)
+    return None if known is None else {name: known.get(name, []) for name in ("transfer", "trained")}
+
+
+def keep(found: Told, folder: RunFolder) -> None:
     """For the search that begins now."""
     if found:
-        files.write_json(folder.transfer, {"schema": 1, "transfer": found})
+        files.write_json(folder.transfer, {"schema": 1, **found})
 
 
 def merged(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -65,8 +78,7 @@ def merged(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _of(run: str, study: Study) -> list[dict[str, Any]]:
-    results = read_results(Path(run))
+def _of(run: str, results: Results, study: Study) -> list[dict[str, Any]]:
     if results.study.full_space != study.full_space:
         raise InputError(
             f"search.transfer: {run}: given networks of {results.study.full_space}; accepted: of {study.full_space}"

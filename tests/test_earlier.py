@@ -10,15 +10,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report_example import write_example
 from test_steps import CHOICES, Bench, candidates_of
 
 from nas.account import Account
 from nas.data import Dataset
-from nas.earlier import EARLIER, Earlier, bring, digest_of_data, digest_of_script, digest_of_space, identity
+from nas.earlier import (
+    EARLIER,
+    Earlier,
+    bring,
+    digest_of_data,
+    digest_of_script,
+    digest_of_space,
+    identity,
+    trained_before,
+)
 from nas.jobs import Jobs, Key
 from nas.launcher import Launcher
 from nas.precision import PRECISION
+from nas.results import read_results
 from nas.spaces import find_space
+from nas.study import Quantise
 
 RESULT = {
     "schema": 1, "exit_code": 0, "signal": None, "cancelled": False, "wall_s": 60.0, "cpu_s": 50.0, "last_lines": "",
@@ -111,6 +123,37 @@ def test_trainings_that_confirmed_a_front_count_too(tmp_path: Path) -> None:
     candidate = wanted(tmp_path / "new" / "trials" / "0" / "confirm-1")
     shutil.move(candidate.with_name("untrained.onnx"), candidate.parents[1] / "untrained.onnx")
     assert Earlier([str(tmp_path / "run")]).find(candidate) == confirmed / "job"
+
+
+def test_candidates_that_need_no_training_are_told_with_what_theirs_gave(tmp_path: Path) -> None:
+    write_example(tmp_path / "run")
+    results = read_results(tmp_path / "run")
+    completed = [one for one in results.of_space if one.state == "completed"]
+    content = ("data", "space")
+
+    def leave(index: int, training: str | None, **result: Any) -> None:
+        folder = results.folder.trial(index).path
+        shutil.rmtree(folder)
+        trial(folder, training, **result)
+
+    same, failed, other, none = completed[:4]
+    gated = next(one for one in results.of_space if one.state == "gated")
+    study = results.study
+    for one in (same, failed, gated):
+        training = identity(study, one.choices, study.seed, [*content, digest_of_script(study)])
+        leave(one.index, training, exit_code=1 if one is failed else 0)
+    leave(other.index, "another")
+    leave(none.index, None)
+    told = [{"choices": same.choices, "values": {"val_accuracy": same.metrics["val_accuracy"]}}]
+    assert trained_before(study, [results], content) == told
+    assert trained_before(study, [results], ("other data", "space")) == []
+    assert trained_before(study.model_copy(update={"seed": 99}), [results], content) == []
+    precise = study.model_copy(update={"quantise": Quantise(precisions=["fp32", "int8"])})
+    same.choices[PRECISION] = "int8"
+    fp32 = same.choices | {PRECISION: "fp32"}
+    assert trained_before(precise, [results], content) == [*told, {"choices": fp32, "values": {}}]
+    gone = study.model_copy(update={"train": study.train.model_copy(update={"script": str(tmp_path / "gone.py")})})
+    assert trained_before(gone, [results], content) == []
 
 
 def test_what_makes_a_training_another_one(tmp_path: Path) -> None:

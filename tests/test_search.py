@@ -296,3 +296,6 @@ def test_a_search_for_another_device_trains_nothing_that_was_trained(tmp_path: P
     before, after = (read_results(tmp_path / "runs" / name).trials for name in ("small", "again"))
     scores = [{trial.digest: trial.metrics["val_accuracy"] for trial in trials} for trials in (before, after)]
     assert scores[0] == scores[1]
+    known = json.loads((run / "transfer.json").read_text())["trained"]
+    told = {tuple(one["choices"].values()): one["values"] for one in known}
+    assert told == {tuple(t.choices.values()): {"val_accuracy": t.metrics["val_accuracy"]} for t in before}

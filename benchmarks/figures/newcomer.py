@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.exact import Problem, on_device
 from benchmarks.figures._units import lines_of
-from benchmarks.figures.transfer import BATCH, Rows, searched, told
+from benchmarks.figures.transfer import BATCH, Rows, newly, searched, told, trained
 from benchmarks.minutes import over_after
 from nas.generate import AskTell
 from nas.transfer import merged
@@ -37,7 +37,7 @@ def take(minutes: float | None = None) -> list[str]:
         for device in missing:
             for each in FLEET:
                 if each not in before and not over():
-                    before[each] = _search(on_device(each), ALONE, [], seed)
+                    before[each] = _search(on_device(each), ALONE, seed)
             if over():
                 break
             _keep(_compared(device, seed, before))
@@ -62,10 +62,11 @@ def take(minutes: float | None = None) -> list[str]:
 def _compared(device: str, seed: int, before: dict[str, Rows]) -> dict[str, Any]:
     given = on_device(device)
     others = [before[other] for other in FLEET if other != device]
-    found = _search(given, ALONE, merged([one for rows in others for one in told(rows, given)]), seed)
+    known = [one for rows in others for one in rows]
+    transfer = merged([one for rows in others for one in told(rows, given)])
+    found = _search(given, ALONE, seed, transfer=transfer, trained=trained(known, given))
     goal = _reached(given, before[device])
     needed = next((n for n in range(1, ALONE) if _reached(given, found[:n]) >= goal), ALONE)
-    known = {_key(config) for rows in others for config, _ in rows}
     return {
         "device": device,
         "seed": seed,
@@ -73,16 +74,13 @@ def _compared(device: str, seed: int, before: dict[str, Rows]) -> dict[str, Any]
         "with_few": _reached(given, found[:FEW]),
         "alone": goal,
         "profiles": needed,
-        "trainings": sum(_key(config) not in known for config, _ in found[:needed]),
+        "trainings": len(newly(found[:needed], given, known, given)),
     }
 
 
-def _key(config: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(sorted(config.items()))
-
-
-def _search(given: Problem, budget: int, transfer: list[dict[str, Any]], seed: int) -> Rows:
-    spec = given.spec(budget=budget, batch=BATCH) | {"generator": "hwnas", "transfer": transfer}
+def _search(given: Problem, budget: int, seed: int, **further: list[dict[str, Any]]) -> Rows:
+    """``further``: of the generator's specification."""
+    spec = given.spec(budget=budget, batch=BATCH) | {"generator": "hwnas"} | further
     return searched(AskTell(spec, seed), given, budget)
 
 

@@ -3,9 +3,9 @@
 A generator is a module with ``create(spec, seed) -> Generator``, ``STARTS_ITSELF = True`` where it wants no random
 phase before it, and ``SCOUTS = True`` where it learns from candidates that were measured and not trained: then it has
 ``scout(seen) -> Choices | None`` as well, which chooses one, and is told of them. ``TRANSFERS = True``: it makes use of
-``Spec.transfer``; ``OPTIONS = True``: it takes ``[search] options``, and refuses those that it does not know. What it
-need not care about, because ``nas.generate.AskTell`` does: duplicates of proposals of others, the initial phase,
-falling back, resuming.
+``Spec.transfer`` and ``Spec.trained``; ``OPTIONS = True``: it takes ``[search] options``, and refuses those that it
+does not know. What it need not care about, because ``nas.generate.AskTell`` does: duplicates of proposals of others,
+the initial phase, falling back, resuming.
 """
 
 from __future__ import annotations
@@ -46,6 +46,15 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A candidate that costs a profile and no training: that was done in an earlier search. ``values``: what it gave
+    then of this study's metrics; a target of another precision may make something else of it. May be empty."""
+
+    choices: Choices
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """What is searched. A parameter: {"name", "values", "ordered"} or {"name", "low", "high", "log", "integer"}.
 
@@ -62,6 +71,7 @@ class Spec:
     initial: int = 8  # proposals of the random phase
     options: Mapping[str, Any] = field(default_factory=dict)
     transfer: Sequence[Transfer] = ()  # for generators with ``TRANSFERS``
+    trained: Sequence[Trained] = ()  # for these, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

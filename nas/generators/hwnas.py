@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.beliefs import Belief, spread
+from nas.described import Described
 from nas.generators import Choices, Objective, Observation, Seen, Spec
 from nas.improvement import Believed, log_chance, log_improvement
 from nas.networks import Networks
@@ -28,6 +29,7 @@ from nas.pareto import complete, front, reference_point, worst_of_interest
 from nas.pool import Pool
 from nas.regions import guessed, radius, slopes_of, successes
 from nas.spaces import canonical, find_space
+from nas.trained import moved, recalled, spared
 from nas.warm_start import WarmStart
 from profiles.records import digest_of
 
@@ -47,27 +49,9 @@ _AROUND = 2_000  # candidates of trust regions in a step, of which
 _LOOKED_AT = 16  # are built and described
 _INITIAL_WARM = 2
 _TURN = 3  # one proposal in so many looks at the wider fence of a model's bad tail, see nas.beliefs
-_BROKEN = 1e6  # more than any distance: keeping the limits comes first
+_BROKEN = 1e6  # more than any distance: keeping the limits comes first,
+_FIRST = 1e3  # and then, not always, what needs no training
 _TYPICAL = 300  # those that decide which features there are
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    choices: list[Choices]
-    keys: list[str]
-    x: Array  # (n, columns of choices + features)
-    real: Flags  # (n,) whether there is such a network
-
-    def __add__(self, other: _Candidates) -> _Candidates:
-        """Both, those of ``other`` only where they are new."""
-        known = set(self.keys)
-        rows = [row for row, key in enumerate(other.keys) if key not in known]
-        return _Candidates(
-            self.choices + [other.choices[row] for row in rows],
-            self.keys + [other.keys[row] for row in rows],
-            np.vstack([self.x, other.x[rows]]),
-            np.concatenate([self.real, other.real[rows]]),
-        )
 
 
 class _Hwnas:
@@ -88,7 +72,9 @@ class _Hwnas:
         self._goals |= {objective.name: objective.goal for objective in spec.objectives}
         self._models: dict[str, Belief] = {}
         self._warm: WarmStart | None = None
-        self._base: _Candidates | None = None
+        self._base: Described | None = None
+        trained = [replace(one, choices=self._pool.canonical(one.choices)) for one in spec.trained]
+        self._trained = {digest_of(one.choices): one for one in trained}
 
     def observe(self, observation: Observation) -> None:
         known = self._scouted if observation.status == "scouted" else self._observations
@@ -120,9 +106,16 @@ class _Hwnas:
         rows = np.flatnonzero(new)
         if not len(rows):
             return None
-        x = candidates.x[rows]
-        score = self._score(done, x) if modelled else self._fitting(x, known) + self._distance(x)
-        best = candidates.choices[rows[np.argmax(score)]]
+        some = candidates.some(rows)
+        bonus = spared(some.keys, self._trained)
+        if modelled:
+            score = self._score(done, some) + bonus
+        else:
+            score = self._fitting(some, known) + self._distance(some.x)
+            # They are what an earlier search came to; the random phase is to be about all of the space as well.
+            if begun or 2 * len(self._observations) < self._initial:
+                score += _FIRST * bonus
+        best = some.choices[np.argmax(score)]
         return None if seen(best) else best
 
     @property
@@ -144,11 +137,11 @@ class _Hwnas:
         weights[choices:] = 1.0 / np.sqrt(max(self._features, 1))
         return spread(x * weights, known * weights)
 
-    def _fitting(self, x: Array, known: set[str]) -> Array:
+    def _fitting(self, some: Described, known: set[str]) -> Array:
         """(n,): far below 0 where a limit on one of the ``known`` metrics is rather broken than kept, the farther the
         surer. While nothing that was measured keeps the limits, nothing is trained, and there is no other model."""
         limits = [limit for limit in self._spec.limits if limit.name in known]
-        chance = log_chance(self._believed(x[:0], x, known), limits, len(x))
+        chance = log_chance(self._believed(some.some([]), some, known), limits, len(some.keys))
         return np.where(chance < math.log(0.5), _BROKEN * (chance - 1.0), 0.0)
 
     def _learn(self) -> set[str]:
@@ -172,32 +165,34 @@ class _Hwnas:
             known.add(name)
         return known
 
-    def _score(self, done: Sequence[Observation], x: Array) -> Array:
-        """(n,): the logarithm of expected improvement times the chance of keeping the limits."""
-        pending = self._described([o.choices for o in self._observations.values() if o.status == "pending"]).x
-        believed = self._believed(pending, x, self._goals.keys())
+    def _score(self, done: Sequence[Observation], some: Described) -> Array:
+        """(n,): of ``some``, the logarithm of expected improvement times the chance of keeping the limits."""
+        pending = self._described([o.choices for o in self._observations.values() if o.status == "pending"])
+        believed = self._believed(pending, some, self._goals.keys())
         rows, objectives, limits = [o.values for o in done], self._spec.objectives, self._spec.limits
         # As reports do, what was random decides where the reference point is that nothing else fixes.
         first = [o.values for o in list(self._observations.values())[: self._spec.initial] if o.status == "done"]
         first = [values for values in first if complete(values, objectives)]
         reference = reference_point(first or rows, objectives, limits) or {}
-        return log_improvement(rows, objectives, limits, believed, len(pending), reference)
+        return log_improvement(rows, objectives, limits, believed, len(pending.keys), reference)
 
-    def _believed(self, pending: Array, x: Array, names: Iterable[str]) -> dict[str, Believed]:
-        """By metric, of the ``pending`` and of ``x``."""
+    def _believed(self, pending: Described, some: Described, names: Iterable[str]) -> dict[str, Believed]:
+        """By metric, of the ``pending`` and of ``some``."""
         found = {}
-        wide = len(self._observations) % _TURN == 0
+        wide, keys = len(self._observations) % _TURN == 0, pending.keys + some.keys
         for name in names:
-            every, model = self._warm_start.beside(name, np.vstack([pending, x])), self._models[name]
-            found[name] = Believed(*model.predict(every, every[: len(pending)], wide=wide), model.log)
+            every, model = self._warm_start.beside(name, np.vstack([pending.x, some.x])), self._models[name]
+            believed = Believed(*model.predict(every, every[: len(pending.keys)], wide=wide), model.log)
+            moves = moved(name, model.log, self._observations, self._trained)
+            found[name] = recalled(believed, name, keys, self._trained, moves)
         return found
 
-    def _candidates(self, done: Sequence[Observation]) -> _Candidates:
+    def _candidates(self, done: Sequence[Observation]) -> Described:
         basis = self._basis()
         if self._pool.size <= len(basis.choices):
             return basis
         most = max(_WORK // (len(self._observations) + len(self._scouted)), 1_000)
-        basis = _Candidates(basis.choices[:most], basis.keys[:most], basis.x[:most], basis.real[:most])
+        basis = Described(basis.choices[:most], basis.keys[:most], basis.x[:most], basis.real[:most])
         rows = [o.values for o in done]
         # Where nothing keeps the limits yet, what comes closest is on the front without them, or on that of the limits.
         limited = [Objective(name=one.name, goal=self._goals[one.name]) for one in self._spec.limits]
@@ -223,14 +218,16 @@ class _Hwnas:
         told = successes([o.values for o in done], self._spec.objectives, self._spec.limits)[self._initial :]
         reach = radius(told, len(self._spec.parameters))
         made = self._pool.around(best, reach, most, len(self._observations))
-        new = [one for digest, one in made.items() if digest not in self._observations]
+        there = self._observations.keys() | self._trained.keys()  # the latter are looked at in any case
+        new = [one for digest, one in made.items() if digest not in there]
         found = [choices for choices, _ in new]
         if not self._features or not found:
             return found
         codes, centres = self._pool.encode(found), self._described(best).x[[centre for _, centre in new]]
         width = codes.shape[1]
         features = guessed(codes, centres[:, :width], centres[:, width:], self._slopes)
-        score = self._score(done, np.hstack([codes, features]))
+        keys = [digest for digest in made if digest not in there]
+        score = self._score(done, Described(found, keys, np.hstack([codes, features]), np.ones(len(keys), bool)))
         return [found[row] for row in np.argsort(-score, kind="stable")[:_LOOKED_AT]]
 
     @cached_property
@@ -239,10 +236,11 @@ class _Hwnas:
         codes, features = np.split(basis.x[basis.real], [len(self._pool.owner)], axis=1)
         return slopes_of(codes, features)
 
-    def _basis(self) -> _Candidates:
+    def _basis(self) -> Described:
         if self._base is None:
             most = _WHOLE if not self._features else _TYPICAL if self._wide else _BUILT
-            self._base = self._described(self._pool.every() if self._pool.size <= most else self._sample(most))
+            base = self._pool.every() if self._pool.size <= most else self._sample(most)
+            self._base = self._described([one.choices for one in self._trained.values()]) + self._described(base)
         return self._base
 
     def _sample(self, n: int) -> list[Choices]:
@@ -256,12 +254,12 @@ class _Hwnas:
             self._warm = WarmStart(told, self._goals, self._pool.owner, self._features)
         return self._warm
 
-    def _described(self, choices: list[Choices]) -> _Candidates:
+    def _described(self, choices: list[Choices]) -> Described:
         x, real = self._pool.encode(choices), np.ones(len(choices), bool)
         if self._networks is not None:
             features, real = self._networks.table(choices)
             x = np.hstack([x, features])
-        return _Candidates(choices, [digest_of(found) for found in choices], x, real)
+        return Described(choices, [digest_of(found) for found in choices], x, real)
 
 
 def create(spec: Spec, seed: int) -> _Hwnas:
