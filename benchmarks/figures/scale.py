@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench scale --minutes 6
 
-10,000 trials take some 15 minutes; the next call goes on with them (``runs/scale``). The rest takes two minutes more.
+10,000 trials take 5 to 15 minutes; the next call goes on with them (``runs/scale``). The rest takes two minutes more.
 """
 
 from __future__ import annotations
