@@ -198,7 +198,16 @@ def wide_spec() -> dict[str, Any]:
     return own_spec(parameters=parameters, space=f"{__name__}:Wide", constraints=[])
 
 
-@pytest.mark.parametrize("spec", [own_spec(), wide_spec(), wide_spec() | {"space": None}])
+def with_trained(spec: dict[str, Any]) -> dict[str, Any]:
+    """Eight random candidates, which no one would propose for their own sake."""
+    known = Pool(spec["parameters"], dict, 0).sample(8, 7)
+    return spec | {"trained": [{"choices": one, "values": {"acc": own_values(one)["acc"]}} for one in known]}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [own_spec(), wide_spec(), wide_spec() | {"space": None}, with_trained(own_spec()), with_trained(wide_spec())],
+)
 def test_a_search_told_everything_again_goes_on_as_it_would_have(
     spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
