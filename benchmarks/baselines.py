@@ -96,7 +96,11 @@ class Baselines:
         *,
         night: str | None = None,
     ) -> Kept:
-        """``job``: as ``target``, which is called ``name`` in the suite, runs it. Durable when this returns."""
+        """``job``: as ``target``, which is called ``name`` in the suite, runs it. Durable when this returns.
+
+        A ``night`` keeps only where there is none: what a person or another night has kept meanwhile stands. Raises
+        InputError, OSError or UnavailableError where the file cannot be read, or copied as it is.
+        """
         origin = job.reference_model
         data = {
             "model": job.name,
@@ -110,8 +114,10 @@ class Baselines:
             "settings": _settings(target),
             "night": night,
         }
-        self._store.append(self._study, KIND, None, data)
         self._read()
+        if night is None or (job.name, name) not in self._found:
+            self._store.append(self._study, KIND, None, data)
+            self._read()
         return self._found[job.name, name]
 
     def _read(self) -> None:
@@ -183,6 +189,8 @@ def _copy(model: Path, folder: Path) -> str:
             beside = scratch / weights.relative_to(there)
             beside.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(weights, beside)
+        if not _whole(scratch / place.name, digest):
+            raise UnavailableError(f"{model}: it was written anew while it was copied")
         for copied in (*scratch.rglob("*"), scratch):  # durable before the event that names them
             files.sync(copied)
         os.chmod(scratch, 0o755)

@@ -36,6 +36,7 @@ from profiles.verdicts import Verdict
 LEAST_MB = 0.5  # differences of memory below this are those of pages and allocators, not of models
 MEMORY_PROCESSES = 5  # of each file
 ENERGY_PASSES = 5  # of each file
+_NEVER = 1e-12  # an interval that no duet comes to
 _EDGE = 1e-9  # for the rounding of floats at the floor
 _LOOKS = 2  # at such figures: in the stages "first" and "longer"
 
@@ -45,10 +46,12 @@ Answered = tuple[Judgement, Comparison | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much one stage takes: ``factor`` times the usual, which for a duet is ``budget_s``."""
+    """How much one stage takes: ``factor`` times the usual, which for a duet is ``budget_s``. ``whole``: all of it,
+    also where less would decide the one metric, since among many it did not."""
 
     budget_s: float
     factor: int = 1
+    whole: bool = False
     seed: int = 0
     meter: Mapping[str, Any] | None = None
 
@@ -79,7 +82,12 @@ def telling(session: Session) -> Callable[[str, dict[str, Any]], None]:
 
 def latency(work: Work) -> Answered:
     (base, there), (other, here) = work.arms
-    plan = DuetPlan(budget_s=work.effort.factor * work.effort.budget_s, floor=work.floor, seed=work.effort.seed)
+    plan = DuetPlan(
+        budget_s=work.effort.factor * work.effort.budget_s,
+        floor=work.floor,
+        interval_within=_NEVER if work.effort.whole else None,
+        seed=work.effort.seed,
+    )
     elsewhere = there if there != here else None
     found = duet.compare(work.session, base, other, here, base_target=elsewhere, plan=plan, on_event=work.tell)
     one = _of_verdict(work.one, found.verdict, base=found.base_ms, other=found.other_ms)
@@ -91,7 +99,7 @@ def memory(work: Work) -> Answered:
     """Each file counts as at least ``LEAST_MB``, and a difference up to that as none."""
 
     def take(job: Job, target: Target, seed: int) -> float:
-        answer = work.session.request("memory", **_request(work, job, target, seed))
+        answer = work.session.request("memory", deadline_s=Plan().deadline_s, **_request(work, job, target, seed))
         if answer["peak_memory_mb"] is None:
             raise MeasurementError(answer["reason"])
         return max(LEAST_MB, float(answer["peak_memory_mb"]))

@@ -23,7 +23,7 @@ from devices.artifact import prepare
 from devices.plan import Job
 from devices.session import Session
 from profiles.comparisons import Comparison
-from profiles.errors import HwnasError, ParityError, UnavailableError
+from profiles.errors import HwnasError, MeasurementError, ParityError, UnavailableError
 from profiles.records import Target
 
 
@@ -124,6 +124,13 @@ def output(session: Session, pair: Pair, here: Ready, effort: Effort) -> Judgeme
         if here.base is None:
             return dataclasses.replace(one, verdict="unjudged", reason=f"{error}; not kept as a baseline")
         return dataclasses.replace(one, verdict="regressed", reason=str(error) + _elsewhere(session, here, effort))
+    if pair.kept is None and here.base is not None:  # what is kept is the file in the other environment
+        (base, target), _ = here.arms
+        try:
+            measure.check(session, base, target, seed=effort.seed)
+        except ParityError as error:
+            reason = f"{error}, in the baseline's environment; not kept as a baseline"
+            return dataclasses.replace(one, verdict="unjudged", reason=reason)
     return one
 
 
@@ -153,7 +160,8 @@ def judge(
     except HwnasError as error:
         if session.closed:
             raise
-        return dataclasses.replace(one, verdict="unjudged", reason=str(error)), None
+        failed = isinstance(error, MeasurementError)
+        return dataclasses.replace(one, verdict="unjudged", reason=str(error), failed=failed), None
     if here.new_environment and metric != SIZE and found.verdict in ("same", "improved"):
         found = dataclasses.replace(
             found, verdict="unjudged", reason=f"{found.verdict} as the baseline's file; {reason}"

@@ -10,11 +10,12 @@ from typing import Any
 
 from benchmarks import judging, nights
 from benchmarks.baselines import Baselines
-from benchmarks.judgements import OUTPUT, STAGES, Judgement, Stage, due, exit_code, settled
+from benchmarks.judgements import OUTPUT, STAGES, Judgement, Key, Stage, due, exit_code, settled
 from benchmarks.judges import Effort, telling
 from benchmarks.judging import Pair, Ready
 from benchmarks.watched import Setting, on_devices
 from devices import measure, onnxfile, reference
+from devices.bundle import agent_digest
 from devices.plan import Plan
 from devices.scheduler import Outcome
 from devices.session import OnEvent, Session
@@ -107,22 +108,26 @@ class _Night:
                 meter=self.setting.fleet.meters.get(session.name),
             )
             here = judging.ready(session, pair)
-            judgements: list[Judgement] = []
             comparisons: list[Comparison] = []
+            judgements = [judging.output(session, pair, here, effort)]  # each stage has inputs of its own
+            if judgements[0].verdict != "same":
+                return _Taken(here=here, judgements=judgements, comparisons=[], profile=None)
             for metric in metrics:
                 if metric == OUTPUT:
-                    judgements.append(judging.output(session, pair, here, effort))
-                    if judgements[0].verdict != "same":
-                        return _Taken(here=here, judgements=judgements, comparisons=[], profile=None)
                     continue
                 floor = self.setting.suite.floors[metric]
-                one, comparison = judging.judge(session, pair, here, metric, floor, effort)
+                some = dataclasses.replace(effort, whole=self._whole(stage, (*pair.key, metric)))
+                one, comparison = judging.judge(session, pair, here, metric, floor, some)
                 judgements.append(one)
                 comparisons += [comparison] if comparison else []
             profile = self._profile(session, here, effort) if stage == "first" else None
             return _Taken(here=here, judgements=judgements, comparisons=comparisons, profile=profile)
 
         return call
+
+    def _whole(self, stage: Stage, key: Key) -> bool:
+        """Of what was worse and is no alarm among so many, more is to be known than whether it is worse."""
+        return stage == "longer" and self.diary.found[key]["first"].verdict == "regressed"
 
     def _profile(self, session: Session, here: Ready, effort: Effort) -> Profile | None:
         """For the history of the model, which needs no baseline. Where it cannot be taken, the verdicts stand."""
@@ -137,6 +142,10 @@ class _Night:
             tell("unprofiled", {"model": here.job.name, "reason": str(error)})
             return None
 
+    def _keep(self, pair: Pair, here: Ready) -> None:
+        job = dataclasses.replace(here.job, name=pair.entry.name)
+        self.baselines.keep(job, pair.name, here.target, here.base_device, pair.python, night=self.diary.night)
+
     def _record(self, stage: Stage, pair: Pair, metrics: Sequence[str], outcome: Outcome) -> None:
         """Into the store: what was measured, a first baseline, and last what was judged."""
         taken: _Taken | None = outcome.value
@@ -149,9 +158,12 @@ class _Night:
             if taken.profile is not None:
                 self.diary.store.add_profile(taken.profile, study=self.setting.study)
             if stage == "first" and pair.kept is None and judgements[0].verdict == "same":
-                job = dataclasses.replace(taken.here.job, name=pair.entry.name)
-                here, night = taken.here, self.diary.night
-                self.baselines.keep(job, pair.name, here.target, here.base_device, pair.python, night=night)
+                try:
+                    self._keep(pair, taken.here)
+                except (HwnasError, OSError) as error:
+                    judgements = [
+                        _lost(pair, metric, f"it cannot be kept as a baseline: {error}") for metric in metrics
+                    ]
         known = {"device": taken.here.device, "changed": list(taken.here.changed)} if taken else {}
         self.diary.judged(stage, pair.key, judgements, **known)
         self.tell("judged", {"stage": stage, "pair": pair.key, "judgements": judgements})
@@ -171,4 +183,4 @@ def _plan(setting: Setting, pairs: Sequence[Pair]) -> str:
     }
     targets = {pair.name: pair.target.to_dict() for pair in pairs}
     chosen = [[*pair.key, kept.digest, kept.time] for pair in pairs if (kept := pair.kept) and kept.night is None]
-    return digest_of([setting.suite.model_dump(), files, targets, setting.python, chosen])
+    return digest_of([setting.suite.model_dump(), files, targets, setting.python, chosen, agent_digest()])

@@ -55,13 +55,18 @@ def run(
     for path, text in (
         (markdown, lambda: reports.markdown(name, night)),
         (junit, lambda: reports.junit(name, night)),
-        (html, lambda: _page(name, history)),
+        (html, lambda: _page(name, _until(night, history))),
     ):
         if path is not None:
             with written(path, failed):
                 files.write_text(path, text())
     tell(failed)
     return night.code or (3 if failed else 0)
+
+
+def _until(night: Night, history: Sequence[Night]) -> list[Night]:
+    """Without those that have ended after it, in another run."""
+    return list(history)[: [one.name for one in history].index(night.name) + 1]
 
 
 def _page(suite: str, history: Sequence[Night]) -> str:

@@ -48,6 +48,8 @@ def verdict(one: Judgement) -> str:
     """With whether it was confirmed."""
     if one.metric == OUTPUT and one.verdict in ("regressed", "same"):
         return "wrong, confirmed" if one.alarm else "right"
+    if one.not_worse:
+        return "not worse"
     return f"{one.verdict}, confirmed" if one.alarm else one.verdict
 
 

@@ -108,6 +108,10 @@ def night(store: Store, study: str, plan: str, folder: Path) -> Iterator[Diary]:
     for name in _unfinished(events, plan):
         lock = _hold(folder / f"{name}.lock", os.O_RDWR)
         if lock is not None:
+            events = store.events(study)  # as the one that held it has left them
+            if name not in _unfinished(events, plan):
+                os.close(lock)
+                continue
             began = next(event.time for event in events if event.kind == "began" and event.data["night"] == name)
             before_s = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(began)).total_seconds())
             diary = Diary(store=store, study=study, night=name, resumed=True, before_s=before_s)

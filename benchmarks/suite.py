@@ -41,7 +41,7 @@ from nas import models as reference
 from profiles.errors import HwnasError, InputError
 
 RELATIVE = ("latency_ms", "energy_mj", "peak_memory_mb", "model_size_mb")
-ACCURACY, MEMORY = "val_accuracy", "peak_memory_mb"
+ACCURACY, MEMORY, ENERGY = "val_accuracy", "peak_memory_mb", "energy_mj"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _Size = Annotated[int, pydantic.Field(ge=1)]
 

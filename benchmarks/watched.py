@@ -14,7 +14,7 @@ from benchmarks.baselines import Baselines, folder_of
 from benchmarks.judging import Pair
 from benchmarks.measuring import store_of
 from benchmarks.nights import study_of
-from benchmarks.suite import ACCURACY, MEMORY, Entry, Suite, entries, load_suite
+from benchmarks.suite import ACCURACY, ENERGY, MEMORY, Entry, Suite, entries, load_suite
 from devices import scheduler
 from devices.fleet import Fleet, load_fleet
 from devices.lines import Work
@@ -68,6 +68,9 @@ class Setting:
         """Those of the suite that the model and the target can have."""
         without = {ACCURACY} if pair.entry.run is None else set()
         without |= {MEMORY} if unread_memory(pair.target) else set()
+        boards = {board for name in self.suite.targets for board in self.fleet.boards(self.fleet.target(name).device)}
+        if not self.fleet.meters.keys() & set(pair.boards) and self.fleet.meters.keys() & boards:
+            without.add(ENERGY)  # where no target has a meter the judgement says so
         return [metric for metric in self.suite.floors if metric not in without]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -31,13 +33,34 @@ def environment(package: str, version: str, folder: Path | None = None) -> Path:
     place = place / f"{package}-{_version(version)}-python{python_version}"
     python = place / "bin" / "python"
     if not (place / _DONE).is_file():
-        try:
-            venv.create(place, clear=True, symlinks=True, with_pip=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise UnavailableError(f"{package} {version}: no environment can be made in {place}: {error}") from None
-        _run([str(python), *_PIP, "install", "--quiet", f"{package}=={version}", "numpy"], f"{package} {version}")
-        (place / _DONE).touch()
+        with _alone(place):
+            if not (place / _DONE).is_file():
+                _make(place, package, version)
     return python
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """One process at a time makes an environment; another one waits for it. Raises UnavailableError."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = place.with_name(f"{place.name}.lock").open("w")
+    except OSError as error:
+        raise UnavailableError(f"{place}: no environment can be made there: {error.strerror}") from None
+    with file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(place: Path, package: str, version: str) -> None:
+    try:
+        venv.create(place, clear=True, symlinks=True, with_pip=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UnavailableError(f"{package} {version}: no environment can be made in {place}: {error}") from None
+    install = [str(place / "bin" / "python"), *_PIP, "install", "--quiet", f"{package}=={version}", "numpy"]
+    _run(install, f"{package} {version}")
+    (place / _DONE).touch()
 
 
 def versions_between(package: str, good: str, bad: str, python: Path) -> list[str]:

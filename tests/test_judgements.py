@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import nightly_words as words
 from benchmarks.judgements import Judgement, Stage, counts, due, exit_code, settled
 
 ALL: tuple[Stage, ...] = ("first", "longer", "confirm")
@@ -36,6 +37,40 @@ def test_what_a_longer_look_is_for() -> None:
         ("b", "local", "latency_ms"),
         ("d", "local", "latency_ms"),
     ]
+
+
+def test_what_failed_is_tried_once_more_and_what_cannot_be_worse_is_left() -> None:
+    """Between 4 % and 1 % faster, with a floor of 2 %: the same or improved, and no regression in either case."""
+    crashed = judgement("a", "unjudged", failed=True)
+    faster = judgement("b", "undecided", 1.0, interval=(0.96, 0.99))
+    either = judgement("c", "undecided", 0.3, interval=(0.99, 1.03))
+    assert due(found((crashed,), (faster,), (either,), (judgement("d", "unjudged"),)), "longer") == [
+        crashed.key,
+        either.key,
+    ]
+    assert [one.judged for one in (crashed, faster, either)] == [False, True, False]
+    assert exit_code([faster], 0.0) == (0, []) and exit_code([either], 0.0)[0] == 3
+    assert words.verdict(faster) == "not worse"
+
+
+def test_an_alarm_that_could_not_be_measured_again_is_no_silent_pass() -> None:
+    others = [judgement(name, "same") for name in "bcdefghi"]
+    for stages in ({"first": WORSE}, {"first": WORSE, "confirm": judgement("a", "unjudged", reason="gone")}):
+        judged = settled({WORSE.key: stages})  # type: ignore[dict-item]
+        assert exit_code([*judged, *others], 0.2) == (
+            3,
+            ["a on local: latency_ms is worse, and could not be measured again"],
+        )
+
+
+def test_an_output_that_is_wrong_in_a_later_stage_is_heard_of() -> None:
+    right, wrong = judgement("a", "same", metric="output"), judgement("a", "regressed", metric="output", reason="nan")
+    (late,) = settled({right.key: {"first": right, "longer": right, "confirm": wrong}})
+    assert late.verdict == "undecided" and late.suspect and late.reason.endswith("nan")
+    known = {right.key: {"first": right, "longer": wrong}, UNCLEAR.key: {"first": UNCLEAR}}
+    assert due(known, "confirm") == [right.key]  # type: ignore[arg-type]
+    (twice, _) = settled(known | {right.key: {"first": right, "longer": wrong, "confirm": wrong}})  # type: ignore[arg-type]
+    assert twice.alarm
 
 
 def test_each_alarm_is_confirmed_but_for_what_is_exact() -> None:
@@ -85,6 +120,12 @@ def test_the_exit_code() -> None:
     lost = judgement("c", "unjudged", target="pi5")
     assert "target pi5 got no judgement" in exit_code([SAME, SAME, SAME, SAME, SAME, lost], 0.2)[1]
     assert exit_code([judgement("a", "new")], 0.2) == (0, [])
+    # The size of its file says nothing of whether it could be measured.
+    size = judgement("b", "same", metric="model_size_mb")
+    assert exit_code([*others, *others, lost_b, size], 0.2) == (3, ["model b got no judgement"])
+    assert exit_code([*others, size], 0.2) == (0, [])
+    many = [judgement(f"m{number}", "undecided" if number < 29 else "same") for number in range(100)]
+    assert exit_code(many, 0.29) == (0, []) and exit_code(many, 0.28)[0] == 3
     assert exit_code([dataclasses.replace(WORSE)], 0.2)[0] == 0  # worse once is not an alarm
 
 
@@ -96,3 +137,6 @@ def test_counting() -> None:
 @pytest.mark.parametrize("one", [WORSE, dataclasses.replace(SAME, interval=(0.9, 1.1)), judgement("x", "unjudged")])
 def test_a_judgement_survives_the_store(one: Judgement) -> None:
     assert Judgement.from_dict(one.to_dict()) == one
+    assert Judgement.from_dict(one.to_dict() | {"of_a_newer_hwnas": 1}) == one
+    old = {name: value for name, value in one.to_dict().items() if name not in ("failed", "suspect")}
+    assert Judgement.from_dict(old) == one

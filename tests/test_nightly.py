@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 from test_measuring import check_schema
 
-from benchmarks import judges, judging, keeping, nightly, nightly_command, nightly_reports, nights
+from benchmarks import baselines, judges, judging, keeping, nightly, nightly_command, nightly_reports, nights
 from benchmarks.baselines import Baselines
 from benchmarks.figures import _nets
 from benchmarks.judgements import Judgement
 from benchmarks.nights import Night, ended, study_of
-from benchmarks.watched import on_devices
+from benchmarks.watched import on_devices, setting_of
 from devices import measure
 from devices.bundle import calibration_digest
 from devices.fleet import load_fleet
@@ -300,6 +300,49 @@ def test_a_wrong_output_and_a_file_that_is_gone(folder: Path, capsys: pytest.Cap
     assert "output is wrong" in err
     assert "that of the baseline is right" in err
     assert "model b.onnx got no judgement" in err
+
+
+def test_what_cannot_be_kept_as_a_baseline_does_not_end_the_night(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = baselines._copy
+
+    def full(model: Path, place: Path) -> str:
+        if model.name == "a.onnx":
+            raise OSError(28, "No space left on device")
+        return copy(model, place)
+
+    monkeypatch.setattr(baselines, "_copy", full)
+    assert night() == 3
+    out, err = capsys.readouterr()
+    assert verdicts(out)["a.onnx latency_ms"] == "unjudged" and verdicts(out)["b.onnx latency_ms"] == "new"
+    assert "it cannot be kept as a baseline: [Errno 28] No space left on device" in err
+
+
+def test_what_a_person_has_kept_meanwhile_stands(folder: Path) -> None:
+    with setting_of(Path("suite.toml"), {}, fleet=Path("fleet.toml"), store=None) as setting, Store("b.db") as store:
+        at_the_start = Baselines(store, "nightly/s", folder / "kept")
+        target = setting.fleet.target("n")
+        job = Job(model=folder / "a.onnx", name="a.onnx")
+        Baselines(store, "nightly/s", folder / "kept").keep(job, "n", target, {"versions": {}}, "/old/python")
+        found = at_the_start.keep(job, "n", target, {"versions": {}}, None, night="tonight")
+        assert found.python == "/old/python" and len(store.events("nightly/s")) == 1
+
+
+def test_energy_is_asked_of_targets_with_a_meter(folder: Path) -> None:
+    suite = Path("suite.toml").read_text().replace('["n"]', '["n", "m"]').replace("peak_memory_mb", "energy_mj")
+    Path("suite.toml").write_text(suite)
+    meter = '[devices.m]\ntransport = "local"\n{}[targets.m]\ndevice = "m"\nengine = "null"\nprovider = "1us"\n'
+    asked = []
+    for line in ('meter = "rapl"\n', ""):
+        Path("fleet.toml").write_text('[targets.n]\nengine = "null"\nprovider = "300us"\n' + meter.format(line))
+        with (
+            setting_of(Path("suite.toml"), {}, fleet=Path("fleet.toml"), store=None) as setting,
+            Store("c.db") as store,
+        ):
+            pairs = setting.pairs(Baselines(store, "nightly/s", folder / "kept"))
+            asked.append([pair.name for pair in pairs if "energy_mj" in setting.metrics(pair)])
+    assert asked == [["m", "m"], ["n", "n", "m", "m"]]  # without any meter, the judgement says so
 
 
 def test_a_killed_night_goes_on_and_two_at_once_do_no_harm(folder: Path) -> None:
