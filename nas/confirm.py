@@ -18,7 +18,7 @@ import numpy as np
 
 from nas.account import Account
 from nas.earlier import Earlier, bring
-from nas.folder import RunFolder
+from nas.folder import RunFolder, is_full
 from nas.jobs import Jobs, Key
 from nas.journal import Journal, Trial
 from nas.precision import one_network
@@ -93,8 +93,8 @@ def _train_again(
             if outcome.reason is None or key.seed is None:  # without a seed: not one of these
                 continue
             place = folder.trial(key.trial).confirm(key.seed, closing)
-            folder.check_room(outcome.reason, place / "job")
-            if outcome.transient and key not in again:
+            folder.check_room(outcome.reason, place / "job", here=jobs.local)
+            if (outcome.transient or (not jobs.local and is_full(outcome.reason))) and key not in again:
                 again.add(key)
                 shutil.rmtree(place / "job", ignore_errors=True)
                 queue += [(trial, key.seed) for trial in trials if trial.index == key.trial]

@@ -61,16 +61,21 @@ class RunFolder:
         """Of a candidate that is measured and not trained; see ``nas.scouting``."""
         return TrialFolder(self.path / "scouts" / digest[:16])
 
-    def check_room(self, reason: str, job: Path | None = None) -> None:
+    def check_room(self, reason: str, job: Path | None = None, *, here: bool = True) -> None:
         """Raises UnavailableError where a step failed for ``reason`` and a full disk is behind it: its own, or none.
 
         ``job``: the folder of a training, removed then: what is left of it says only that, and a resumed search trains
-        it again.
+        it again. ``here``: whether the step ran on this machine; the full disk of another one is not the folder's.
         """
-        if any(os.strerror(number) in reason for number in FULL) or shutil.disk_usage(self.path).free < _LEAST_FREE:
+        if (here and is_full(reason)) or shutil.disk_usage(self.path).free < _LEAST_FREE:
             if job is not None:
                 shutil.rmtree(job, ignore_errors=True)
             raise UnavailableError(f"{self.path}: no space left: {reason}")
+
+
+def is_full(reason: str) -> bool:
+    """Whether a step that failed for this had no room on a disk."""
+    return any(os.strerror(number) in reason for number in FULL)
 
 
 @dataclass(frozen=True, slots=True)

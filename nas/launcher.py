@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,6 +186,10 @@ class Launcher:
         if self.local:
             local_jobs.kill(out_dir)  # where the supervisor was killed, the training's own children may be left
             return "ended"
+        if result is None:
+            # A network file system remembers for a while that there was none; who lists the folder asks anew.
+            with suppress(OSError):
+                os.listdir(out_dir)
         if result is None and not arrived:
             return "running"  # a storage that does not answer now: ``fetch`` bounds this
         # A result may be on its way through a network file system, the scheduler's reason through its accounts.
@@ -257,7 +261,7 @@ class Launcher:
             status = self._runner.status(handle)
         except Exception as error:
             if getattr(error, "status", None) == _NOT_FOUND:
-                return Word(running=False, reason=f"{self.scheduler} no longer knows the job", transient=True)
+                return Word(running=False, reason=f"{self.scheduler} no longer knows the job", transient=None)
             return None
         if status is None:
             return Word(running=False, transient=True)

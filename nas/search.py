@@ -23,7 +23,7 @@ from nas.bounds import Bounds
 from nas.courses import Courses
 from nas.earlier import Earlier, bring
 from nas.endings import Endings
-from nas.folder import TrialFolder
+from nas.folder import TrialFolder, is_full
 from nas.handover import Handover
 from nas.jobs import Jobs, Key
 from nas.journal import BASELINE, Journal, TakenOver, Trial
@@ -253,8 +253,10 @@ class Search:
             self._endings.complete(trial, outcome)
             return
         folder = self._plan.folder
-        folder.check_room(outcome.reason, folder.trial(trial.index).retry(trial.attempt))
-        if outcome.transient and trial.attempt + 1 < _TRAINING_ATTEMPTS:
+        job, local = folder.trial(trial.index).retry(trial.attempt), self._jobs.local
+        folder.check_room(outcome.reason, job, here=local)
+        again = outcome.transient or (not local and is_full(outcome.reason))  # the next one may get another node
+        if again and trial.attempt + 1 < _TRAINING_ATTEMPTS:
             self._journal.append("retried", trial.index, attempt=trial.attempt + 1, reason=outcome.reason)
         else:
             self._endings.fail(trial, "training", outcome.reason)

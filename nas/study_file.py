@@ -48,10 +48,10 @@ def write_study(study: Study, path: Path) -> None:
 def same_search(old: Study, new: Study) -> list[str]:
     """Keys in which the two differ, other than a budget that grew; none: ``new`` may go on where ``old`` stopped.
 
-    How many failures are too many is no part of the search.
+    How many jobs run at once, and how many failures are too many, is no part of the search.
     """
     before, after = _flat(old.model_dump()), _flat(new.model_dump())
-    keys = ({**before, **after}).keys() - {"budget.failures"}
+    keys = ({**before, **after}).keys() - {"budget.failures", "budget.parallel"}
     changed = sorted(key for key in keys if before.get(key) != after.get(key))
     return [key for key in changed if not (key.startswith("budget.") and _grew(before.get(key), after.get(key)))]
 

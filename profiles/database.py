@@ -131,6 +131,8 @@ class Database:
         while True:
             time.sleep(pause)
             pause = min(2 * pause, _PAUSES_S[1])
+            if self.served:
+                self._engine.dispose()  # a server that only reads now may have a successor elsewhere
             try:
                 done = self._once(work)
             except _ERRORS as error:
@@ -155,6 +157,7 @@ def _is_unique(error: sa.exc.IntegrityError) -> bool:
     return getattr(error.orig, "sqlstate", None) == "23505" or "UNIQUE" in str(error.orig)
 
 
+_READ_ONLY = "25006"
 _EXAMPLE = "postgresql+psycopg://user@host/database"
 
 
@@ -215,6 +218,8 @@ def _pool(address: sa.URL | str) -> dict[str, int]:
 def _lost(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> bool:
     """The connection, and not the statement, is at fault."""
     if isinstance(error, sa.exc.TimeoutError):
+        return True
+    if getattr(error.orig, "sqlstate", None) == _READ_ONLY:  # a standby, while another server takes over
         return True
     return error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
 

@@ -103,6 +103,20 @@ def test_a_full_disk_is_no_reason_and_the_training_is_done_again(tmp_path: Path,
     assert again.jobs == [job] and found.confirm_reason == "training with seed 1: exit code 1: out of luck"
 
 
+class Cluster(Launcher):
+    local = False
+
+    def word(self, handle: str) -> None:
+        return None
+
+
+def test_the_full_disk_of_a_node_is_not_that_of_the_folder(tmp_path: Path, journal: Journal) -> None:
+    """Another node may have room; the search goes on in either case."""
+    full = Cluster("OSError: [Errno 28] No space left on device")
+    found = confirmed(NETWORK, tmp_path, candidates_of(Bench(), seeds=1), journal, full)
+    assert len(full.jobs) == 2 and str(found.confirm_reason).endswith("No space left on device")
+
+
 def test_the_front_is_measured_when_the_last_training_has_gone(tmp_path: Path, journal: Journal) -> None:
     launcher = Launcher(None)
     there: list[int] = []

@@ -64,7 +64,7 @@ def test_without_accounts_the_controller_is_asked_and_silence_says_nothing(says:
     assert word is not None and word.running
     says("", "")
     word = Slurm().word("7")
-    assert word is not None and not word.running and word.transient
+    assert word is not None and not word.running and word.transient is None  # the job's files decide
     says(None, None)
     assert Slurm().word("7") is None
 
@@ -76,4 +76,4 @@ def test_a_job_that_is_too_new_for_the_accounts_is_in_the_queue(says: Say) -> No
         slurm.watch(job)
     words = [slurm.word(job) for job in ("7", "8", "9")]
     assert [word is not None and word.running for word in words] == [False, True, False]
-    assert words[2] is not None and words[2].transient
+    assert words[2] is not None and words[2].transient is None

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from profiles.database import Database, NotUnique, _limits, file_of, without_password
+from profiles.database import Database, NotUnique, _limits, _lost, file_of, without_password
 from profiles.errors import InputError, UnavailableError
 from profiles.migrations import VERSION_TABLE
 from profiles.schema import VERSION, events, metadata
@@ -94,6 +94,25 @@ def test_an_old_store_that_cannot_be_upgraded_stays_what_it_is(old: Path) -> Non
     with pytest.raises(UnavailableError, match="controllers"):
         Store(old)
     assert len(rows(old, "events")[0]) == 6
+
+
+def test_tables_of_another_program_are_left_alone(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "theirs.db")
+    connection.execute("CREATE TABLE events (what TEXT)")
+    connection.close()
+    with pytest.raises(
+        InputError, match=r"theirs\.db: given a database in which another program has the table events;"
+    ):
+        Store(tmp_path / "theirs.db")
+    connection = sqlite3.connect(tmp_path / "theirs.db")
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("events",)]
+    connection.close()
+
+
+def test_a_server_that_only_reads_is_one_that_is_away() -> None:
+    orig = type("ReadOnlySqlTransaction", (Exception,), {"sqlstate": "25006"})()
+    assert _lost(sa.exc.InternalError("INSERT", {}, orig))
+    assert not _lost(sa.exc.InternalError("INSERT", {}, Exception()))
 
 
 def test_a_store_of_a_newer_hwnas_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -209,6 +228,12 @@ def test_passwords_are_taken_out_of_urls() -> None:
     assert shown("postgresql+psycopg://ann:a:b@c@host/db") == "postgresql+psycopg://ann:***@host/db"
     assert shown("postgresql://host/db?user=ann&password=abc&x=1") == "postgresql://host/db?user=ann&password=***&x=1"
     assert shown("sqlite:///a/b.db") == "sqlite:///a/b.db"
+    assert shown("postgresql+psycopg://ann@corp:s3cret@db/x") == "postgresql+psycopg://ann@corp:***@db/x"
+    assert (
+        shown("postgresql://h/db?sslpassword=abc&sslmode=require")
+        == "postgresql://h/db?sslpassword=***&sslmode=require"
+    )
+    assert shown("mssql+pyodbc:///?odbc_connect=DRIVER%3Da%3BPWD%3Db") == "mssql+pyodbc:///?odbc_connect=***"
     assert without_password("postgresql://h/db?password=abc&x=1") == ("postgresql://h/db?x=1", "abc")
     assert without_password("postgresql://ann:p%40ss@host/db") == ("postgresql://ann@host/db", "p@ss")
     assert without_password("postgresql://ann@host/db") == ("postgresql://ann@host/db", None)

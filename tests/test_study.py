@@ -65,6 +65,7 @@ def test_only_the_budget_may_grow_on_resume(path: Path) -> None:
     study = load_study(path)
     assert same_search(study, load_study(path, {"budget.trials": "8"})) == []
     assert same_search(study, load_study(path, {"budget.trials": "3"})) == ["budget.trials"]
+    assert same_search(study, load_study(path, {"budget.parallel": "1", "budget.failures": "2"})) == []
     assert same_search(study, load_study(path, {"seed": "1"})) == ["seed"]
 
 

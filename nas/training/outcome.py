@@ -76,7 +76,9 @@ def read_outcome(out_dir: Path, word: Word | None = None) -> Outcome:
             "ended without a result: killed, lost by its scheduler, a full disk, or a run folder or train.storage that"
             " its node does not reach"
         )
-        return Outcome(reason=said or lost, transient=bool(word.transient) if word and said else True)
+        # A training that fails by itself leaves a result: without one, only a scheduler that knows better says that
+        # trying again cannot help.
+        return Outcome(reason=said or lost, transient=not (word and said and word.transient is False))
     times = {"wall_s": result["wall_s"], "cpu_s": result["cpu_s"]}
     if result["exit_code"] != 0:
         transient = result["cancelled"] or result["signal"] in _FROM_OUTSIDE

@@ -13,6 +13,7 @@ from profiles.errors import InputError
 from profiles.schema import VERSION
 
 VERSION_TABLE = "hwnas_schema"
+_FIRST = ("profiles", "events", "comparisons", "references")  # of version 1
 _LOCK = 0x68776E6173  # any number that all hwnas take
 
 
@@ -36,11 +37,17 @@ def bring_up_to_date(connection: sa.Connection) -> None:
 
 
 def _version(connection: sa.Connection) -> str | None:
-    """``None``: an empty database."""
+    """``None``: a database without tables of these names. Raises InputError where some are there and not all."""
     inspector = sa.inspect(connection)
     if inspector.has_table(VERSION_TABLE):
         return connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
-    return "1" if inspector.has_table("events") else None
+    there = [name for name in _FIRST if inspector.has_table(name)]
+    if there and len(there) < len(_FIRST):
+        raise InputError(
+            f"given a database in which another program has the table {', '.join(there)}; accepted: a database or"
+            " schema of its own"
+        )
+    return "1" if there else None
 
 
 def _alone(connection: sa.Connection) -> None:
