@@ -35,8 +35,8 @@ class Judgement:
 
     ``ratio``: other / base, with ``interval`` the one that the verdict stands on; ``None`` where there is no ratio.
     ``p_value``: of "not worse"; ``None`` where nothing was sampled. ``reason``: why, where the figures do not say it.
-    ``failed``: its measurement ended without a figure, and may not the next time. ``suspect``: worse, and neither
-    confirmed nor refuted, since it could not be measured again.
+    ``failed``: its measurement ended without a figure, and may not the next time. ``suspect``: worse, which was
+    neither confirmed nor ruled out.
     """
 
     model: str
@@ -135,7 +135,7 @@ def exit_code(judgements: Sequence[Judgement], max_undecided: float) -> tuple[in
             if all(one.verdict == "unjudged" for one in [one for one in own if one.metric != SIZE] or own):
                 reasons.append(f"{what} {name} got no judgement")
     reasons += [
-        f"{one.model} on {one.target}: {one.metric} is worse, and could not be measured again"
+        f"{one.model} on {one.target}: {one.metric} is worse, which was neither confirmed nor ruled out"
         for one in found
         if one.suspect
     ]
@@ -148,7 +148,17 @@ def exit_code(judgements: Sequence[Judgement], max_undecided: float) -> tuple[in
 
 
 def _before_confirming(found: Found) -> dict[Key, Judgement]:
-    return {key: stages.get("longer", stages["first"]) for key, stages in found.items()}
+    return {key: _of_both(stages["first"], stages.get("longer")) for key, stages in found.items()}
+
+
+def _of_both(first: Judgement, longer: Judgement | None) -> Judgement:
+    """The longer look stands in the place of the first, unless it brought nothing."""
+    if longer is None or longer.verdict != "unjudged" or first.verdict == "unjudged":
+        return longer or first
+    why = f"{first.reason}; " if first.reason else ""
+    return dataclasses.replace(
+        first, reason=f"{why}measured again: {longer.reason}", suspect=first.verdict == "regressed"
+    )
 
 
 def _sampled(judgements: Mapping[Key, Judgement]) -> list[Key]:
@@ -168,16 +178,19 @@ def _confirmed(one: Judgement, again: Judgement | None) -> Judgement:
     if one.metric == SIZE or (again is not None and again.verdict == "regressed"):
         return dataclasses.replace(one, confirmed=True)
     if again is None:
-        return dataclasses.replace(one, verdict="undecided", reason="worse, and not confirmed yet", suspect=True)
+        return dataclasses.replace(one, verdict="undecided", reason="worse, and not measured again", suspect=True)
     said = f"{again.verdict}{'' if again.ratio is None else f', ratio {again.ratio:.4f}'}"
     why = f"; {again.reason}" if again.reason else ""
     first = f"; at first: {one.reason}" if one.reason else ""
+    # An output that is wrong with some inputs alone is wrong; of a figure that was measured again, that counts.
+    lost = one.metric == OUTPUT or (again.verdict == "unjudged" and again.ratio is None)
     reason = f"worse, but the confirming run said: {said}{why}{first}"
-    return dataclasses.replace(one, verdict="undecided", reason=reason, suspect=again.verdict == "unjudged")
+    return dataclasses.replace(one, verdict="undecided", reason=reason, suspect=lost)
 
 
 def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
-    """Verdict -> how many, in the order of importance; those that do not occur are absent, as are right outputs."""
-    verdicts = [one.verdict for one in counted(judgements)]
+    """Verdict -> how many, in the order of importance; those that do not occur are absent, as are right outputs. What
+    is not worse counts as the same."""
+    verdicts = ["same" if one.not_worse else one.verdict for one in counted(judgements)]
     order: tuple[Answer, ...] = ("regressed", "undecided", "unjudged", "improved", "same", "new")
     return {answer: verdicts.count(answer) for answer in order if answer in verdicts}

@@ -29,7 +29,7 @@ from devices.session import Session
 from profiles import verdicts
 from profiles.comparisons import Comparison
 from profiles.discoveries import p_value
-from profiles.errors import MeasurementError
+from profiles.errors import MeasurementError, UnavailableError
 from profiles.records import Target
 from profiles.verdicts import Verdict
 
@@ -47,7 +47,7 @@ Answered = tuple[Judgement, Comparison | None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
     """How much one stage takes: ``factor`` times the usual, which for a duet is ``budget_s``. ``whole``: all of it,
-    also where less would decide the one metric, since among many it did not."""
+    also where less would decide the metric by itself: among many, more is needed."""
 
     budget_s: float
     factor: int = 1
@@ -114,7 +114,7 @@ def memory(work: Work) -> Answered:
 def energy(work: Work) -> Answered:
     meter, plan = work.effort.meter, Plan()
     if meter is None:
-        raise MeasurementError(f"device {work.session.name} has no meter")
+        raise UnavailableError(f"device {work.session.name} has no meter")
 
     def take(job: Job, target: Target, seed: int) -> float:
         found = metering.measure(

@@ -124,7 +124,9 @@ def output(session: Session, pair: Pair, here: Ready, effort: Effort) -> Judgeme
         if here.base is None:
             return dataclasses.replace(one, verdict="unjudged", reason=f"{error}; not kept as a baseline")
         return dataclasses.replace(one, verdict="regressed", reason=str(error) + _elsewhere(session, here, effort))
-    if pair.kept is None and here.base is not None:  # what is kept is the file in the other environment
+    if (
+        pair.kept is None and here.base is not None and effort.factor == 1
+    ):  # the first stage, after which it is kept: what is kept is the file in the other environment
         (base, target), _ = here.arms
         try:
             measure.check(session, base, target, seed=effort.seed)
@@ -162,7 +164,7 @@ def judge(
             raise
         failed = isinstance(error, MeasurementError)
         return dataclasses.replace(one, verdict="unjudged", reason=str(error), failed=failed), None
-    if here.new_environment and metric != SIZE and found.verdict in ("same", "improved"):
+    if here.new_environment and metric != SIZE and (found.verdict in ("same", "improved") or found.not_worse):
         found = dataclasses.replace(
             found, verdict="unjudged", reason=f"{found.verdict} as the baseline's file; {reason}"
         )

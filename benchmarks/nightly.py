@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import judging, nights
 from benchmarks.baselines import Baselines
-from benchmarks.judgements import OUTPUT, STAGES, Judgement, Key, Stage, due, exit_code, settled
+from benchmarks.judgements import OUTPUT, STAGES, Judgement, Stage, due, exit_code, settled
 from benchmarks.judges import Effort, telling
 from benchmarks.judging import Pair, Ready
 from benchmarks.watched import Setting, on_devices
@@ -104,6 +104,7 @@ class _Night:
             effort = Effort(
                 budget_s=self.setting.suite.budget_s,
                 factor=1 if stage == "first" else LONGER,
+                whole=stage == "longer",
                 seed=self.seed + _SEEDS[stage],
                 meter=self.setting.fleet.meters.get(session.name),
             )
@@ -116,18 +117,13 @@ class _Night:
                 if metric == OUTPUT:
                     continue
                 floor = self.setting.suite.floors[metric]
-                some = dataclasses.replace(effort, whole=self._whole(stage, (*pair.key, metric)))
-                one, comparison = judging.judge(session, pair, here, metric, floor, some)
+                one, comparison = judging.judge(session, pair, here, metric, floor, effort)
                 judgements.append(one)
                 comparisons += [comparison] if comparison else []
             profile = self._profile(session, here, effort) if stage == "first" else None
             return _Taken(here=here, judgements=judgements, comparisons=comparisons, profile=profile)
 
         return call
-
-    def _whole(self, stage: Stage, key: Key) -> bool:
-        """Of what was worse and is no alarm among so many, more is to be known than whether it is worse."""
-        return stage == "longer" and self.diary.found[key]["first"].verdict == "regressed"
 
     def _profile(self, session: Session, here: Ready, effort: Effort) -> Profile | None:
         """For the history of the model, which needs no baseline. Where it cannot be taken, the verdicts stand."""
@@ -161,9 +157,7 @@ class _Night:
                 try:
                     self._keep(pair, taken.here)
                 except (HwnasError, OSError) as error:
-                    judgements = [
-                        _lost(pair, metric, f"it cannot be kept as a baseline: {error}") for metric in metrics
-                    ]
+                    judgements = _not_kept(pair, judgements, str(error))
         known = {"device": taken.here.device, "changed": list(taken.here.changed)} if taken else {}
         self.diary.judged(stage, pair.key, judgements, **known)
         self.tell("judged", {"stage": stage, "pair": pair.key, "judgements": judgements})
@@ -171,6 +165,14 @@ class _Night:
 
 def _lost(pair: Pair, metric: str, reason: str) -> Judgement:
     return Judgement(model=pair.entry.name, target=pair.name, metric=metric, verdict="unjudged", reason=reason)
+
+
+def _not_kept(pair: Pair, judgements: Sequence[Judgement], error: str) -> list[Judgement]:
+    """What was compared with another environment stands; the output, without which nothing is kept, says why."""
+    reason = f"it cannot be kept as a baseline: {error}"
+    return [
+        _lost(pair, one.metric, reason) if one.metric == OUTPUT or one.verdict == "new" else one for one in judgements
+    ]
 
 
 def _plan(setting: Setting, pairs: Sequence[Pair]) -> str:

@@ -58,10 +58,12 @@ def markdown(suite: str, night: Night) -> str:
 
 
 def junit(suite: str, night: Night) -> str:
-    """One case for each judgement: a failure is an alarm, an error was not judged, what is undecided is skipped."""
+    """One case for each judgement: a failure is an alarm, an error was not judged, or is worse and not confirmed for
+    want of a measurement; what is undecided is skipped."""
     root = ElementTree.Element("testsuites", name="hwnas nightly")
     failures = sum(one.alarm for one in night.judgements)
-    errors, skipped = (sum(one.verdict == word for one in night.judgements) for word in ("unjudged", "undecided"))
+    errors = sum(_is_error(one) for one in night.judgements)
+    skipped = sum(not one.judged for one in night.judgements) - errors
     cases = ElementTree.SubElement(
         root,
         "testsuite",
@@ -80,12 +82,16 @@ def junit(suite: str, night: Night) -> str:
         if one.alarm:
             changed = "\n".join(night.changed.get((one.model, one.target), ()))
             ElementTree.SubElement(case, "failure", type="regressed", message=text).text = _plain(changed)
-        elif one.verdict == "unjudged":
-            ElementTree.SubElement(case, "error", type="unjudged", message=text)
-        elif one.verdict == "undecided":
+        elif _is_error(one):
+            ElementTree.SubElement(case, "error", type=one.verdict, message=text)
+        elif not one.judged:
             ElementTree.SubElement(case, "skipped", message=text)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _is_error(one: Judgement) -> bool:
+    return one.verdict == "unjudged" or one.suspect
 
 
 def _rows(found: Sequence[Judgement]) -> list[str]:

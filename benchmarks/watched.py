@@ -70,8 +70,9 @@ class Setting:
         without |= {MEMORY} if unread_memory(pair.target) else set()
         boards = {board for name in self.suite.targets for board in self.fleet.boards(self.fleet.target(name).device)}
         if not self.fleet.meters.keys() & set(pair.boards) and self.fleet.meters.keys() & boards:
-            without.add(ENERGY)  # where no target has a meter the judgement says so
-        return [metric for metric in self.suite.floors if metric not in without]
+            without.add(ENERGY)
+        # Where there is no meter at all, or nothing else to judge, the judgement says so.
+        return [metric for metric in self.suite.floors if metric not in without] or [*self.suite.floors]
 
 
 @contextmanager

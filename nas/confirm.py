@@ -93,8 +93,10 @@ def _train_again(
             if outcome.reason is None or key.seed is None:  # without a seed: not one of these
                 continue
             place = folder.trial(key.trial).confirm(key.seed, closing)
-            folder.check_room(outcome.reason, place / "job", here=jobs.local)
-            if (outcome.transient or (not jobs.local and is_full(outcome.reason))) and key not in again:
+            elsewhere = not jobs.local and is_full(outcome.reason)  # see nas.search
+            if not elsewhere or key in again:
+                folder.check_room(outcome.reason, place / "job")
+            if (elsewhere or outcome.transient) and key not in again:
                 again.add(key)
                 shutil.rmtree(place / "job", ignore_errors=True)
                 queue += [(trial, key.seed) for trial in trials if trial.index == key.trial]

@@ -61,13 +61,13 @@ class RunFolder:
         """Of a candidate that is measured and not trained; see ``nas.scouting``."""
         return TrialFolder(self.path / "scouts" / digest[:16])
 
-    def check_room(self, reason: str, job: Path | None = None, *, here: bool = True) -> None:
+    def check_room(self, reason: str, job: Path | None = None) -> None:
         """Raises UnavailableError where a step failed for ``reason`` and a full disk is behind it: its own, or none.
 
         ``job``: the folder of a training, removed then: what is left of it says only that, and a resumed search trains
-        it again. ``here``: whether the step ran on this machine; the full disk of another one is not the folder's.
+        it again.
         """
-        if (here and is_full(reason)) or shutil.disk_usage(self.path).free < _LEAST_FREE:
+        if is_full(reason) or shutil.disk_usage(self.path).free < _LEAST_FREE:
             if job is not None:
                 shutil.rmtree(job, ignore_errors=True)
             raise UnavailableError(f"{self.path}: no space left: {reason}")

@@ -261,13 +261,15 @@ class Launcher:
             status = self._runner.status(handle)
         except Exception as error:
             if getattr(error, "status", None) == _NOT_FOUND:
-                return Word(running=False, reason=f"{self.scheduler} no longer knows the job", transient=None)
+                said = f"{self.scheduler} no longer knows the job"
+                return Word(running=False, reason=said, transient=None, forgotten=True)
             return None
         if status is None:
             return Word(running=False, transient=True)
         said = f"{self.scheduler}: {status.state.name.lower()}" + (f" ({status.msg})" if status.msg else "")
         reason = None if self.local or status.state is AppState.SUCCEEDED else said
-        return Word(running=not is_terminal(status.state), reason=reason, transient=None)
+        cancelled = reason is not None and status.state is AppState.CANCELLED  # by a person, as on Slurm
+        return Word(running=not is_terminal(status.state), reason=reason, transient=False if cancelled else None)
 
     def _for_s(self, handle: str) -> float:
         """Since this was first asked of that job."""

@@ -253,10 +253,11 @@ class Search:
             self._endings.complete(trial, outcome)
             return
         folder = self._plan.folder
-        job, local = folder.trial(trial.index).retry(trial.attempt), self._jobs.local
-        folder.check_room(outcome.reason, job, here=local)
-        again = outcome.transient or (not local and is_full(outcome.reason))  # the next one may get another node
-        if again and trial.attempt + 1 < _TRAINING_ATTEMPTS:
+        left = trial.attempt + 1 < _TRAINING_ATTEMPTS
+        elsewhere = not self._jobs.local and is_full(outcome.reason)  # whose disk is not known: another node may do
+        if not (elsewhere and left):
+            folder.check_room(outcome.reason, folder.trial(trial.index).retry(trial.attempt))
+        if (elsewhere or outcome.transient) and left:
             self._journal.append("retried", trial.index, attempt=trial.attempt + 1, reason=outcome.reason)
         else:
             self._endings.fail(trial, "training", outcome.reason)

@@ -98,7 +98,7 @@ class Slurm:
 def _word(states: Sequence[str]) -> Word:
     """``states``: of the job, then of its steps; none where Slurm does not know it."""
     if not states:
-        return Word(running=False, reason="Slurm no longer knows the job", transient=None)
+        return Word(running=False, reason="Slurm no longer knows the job", transient=None, forgotten=True)
     if states[0] not in _ENDED:
         return Word(running=True)
     found = next(state for state in _ENDED if state in states)

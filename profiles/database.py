@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from profiles.errors import InputError, UnavailableError
 from profiles.migrations import bring_up_to_date
-from profiles.urls import place_of, shown
+from profiles.urls import is_secret, place_of, shown
 
 PATIENCE_S = 300.0  # how long a server that was there once is waited for
 _PAUSES_S = (0.1, 2.0)  # the first, and the longest
@@ -131,11 +131,11 @@ class Database:
         while True:
             time.sleep(pause)
             pause = min(2 * pause, _PAUSES_S[1])
-            if self.served:
-                self._engine.dispose()  # a server that only reads now may have a successor elsewhere
             try:
                 done = self._once(work)
             except _ERRORS as error:
+                if _code(error) == _READ_ONLY:
+                    self._engine.dispose()  # its successor may answer new connections
                 if not _lost(error) or time.monotonic() - begun > patience_s:
                     raise UnavailableError(f"{self.name}: {_first_line(error)}; waited for it in vain") from None
             else:
@@ -154,7 +154,7 @@ class Database:
 
 def _is_unique(error: sa.exc.IntegrityError) -> bool:
     """And not, say, a column that must not be empty. PostgreSQL has a code for it, SQLite words."""
-    return getattr(error.orig, "sqlstate", None) == "23505" or "UNIQUE" in str(error.orig)
+    return _code(error) == "23505" or "UNIQUE" in str(error.orig)
 
 
 _READ_ONLY = "25006"
@@ -166,7 +166,7 @@ def without_password(url: str) -> tuple[str, str | None]:
     given = _parsed(url)
     if given is None:
         return shown(url), None
-    query = {key: value for key, value in given.query.items() if key != "password"}
+    query = {key: value for key, value in given.query.items() if not is_secret(key)}
     plain = sa.URL.create(given.drivername, given.username, None, given.host, given.port, given.database, query)
     password = given.password or given.query.get("password")
     return plain.render_as_string(hide_password=False), None if password is None else str(password)
@@ -219,9 +219,16 @@ def _lost(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> bool:
     """The connection, and not the statement, is at fault."""
     if isinstance(error, sa.exc.TimeoutError):
         return True
-    if getattr(error.orig, "sqlstate", None) == _READ_ONLY:  # a standby, while another server takes over
+    if _code(error) == _READ_ONLY:  # a standby, while another server takes over
         return True
     return error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+
+
+def _code(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> str | None:
+    """PostgreSQL's, as psycopg and psycopg2 call it."""
+    orig = getattr(error, "orig", None)
+    found: str | None = getattr(orig, "sqlstate", None) or getattr(orig, "pgcode", None)
+    return found
 
 
 def _first_line(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> str:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-# password, sslpassword, token, ...; and what ODBC is told as a whole.
-_IN_QUERY = re.compile(r"([?&](?:[^=&]*(?:password|passwd|pwd|secret|token)[^=&]*|odbc_connect)=)[^&]*", re.IGNORECASE)
+# password, sslpassword, token, ...; and what ODBC is told as a whole. Not libpq's passfile, which is a path.
+_SECRET = r"[^=&]*(?:pass(?!file)|pwd|secret|token|private_key|api_key)[^=&]*|odbc_connect"
+_IN_QUERY = re.compile(rf"([?&](?:{_SECRET})=)[^&]*", re.IGNORECASE)
 
 
 def place_of(store: str) -> str | Path:
     """A URL as it is; anything else is the path of a file."""
     return store if "://" in store else Path(store)
+
+
+def is_secret(key: str) -> bool:
+    """Whether the value of this option of a URL is to be shown and written nowhere."""
+    return re.fullmatch(_SECRET, key, re.IGNORECASE) is not None
 
 
 def shown(url: str) -> str:

@@ -159,7 +159,7 @@ def test_a_training_whose_supervisor_is_asked_to_end_is_tried_again(tmp_path: Pa
 def test_what_a_scheduler_says_of_a_job_that_failed_by_itself_does_not_have_it_tried_again(tmp_path: Path) -> None:
     out, word = run(tmp_path, "raise ValueError('shape')"), Word(running=False, reason="aws: failed", transient=None)
     assert not read_outcome(out, word).transient
-    gone = Word(running=False, reason="aws no longer knows the job", transient=None)
+    gone = Word(running=False, reason="aws no longer knows the job", transient=None, forgotten=True)
     assert not read_outcome(out, gone).transient
     (out / "result.json").unlink()  # a node that went away, an evicted pod
     assert read_outcome(out, word).transient and read_outcome(out, gone).transient

@@ -55,12 +55,27 @@ def test_what_failed_is_tried_once_more_and_what_cannot_be_worse_is_left() -> No
 
 def test_an_alarm_that_could_not_be_measured_again_is_no_silent_pass() -> None:
     others = [judgement(name, "same") for name in "bcdefghi"]
-    for stages in ({"first": WORSE}, {"first": WORSE, "confirm": judgement("a", "unjudged", reason="gone")}):
+    for stages in (
+        {"first": WORSE},
+        {"first": WORSE, "confirm": judgement("a", "unjudged", ratio=None, reason="gone")},
+    ):
         judged = settled({WORSE.key: stages})  # type: ignore[dict-item]
         assert exit_code([*judged, *others], 0.2) == (
             3,
-            ["a on local: latency_ms is worse, and could not be measured again"],
+            ["a on local: latency_ms is worse, which was neither confirmed nor ruled out"],
         )
+
+
+def test_a_longer_look_that_brought_nothing_does_not_hide_the_first() -> None:
+    weak, lost = judgement("d", "regressed", 0.004), judgement("d", "unjudged", ratio=None, reason="gone", failed=True)
+    others = [judgement(name, "same", 1.0) for name in "abc"]
+    last = settled(found(*((one,) for one in others), (weak, lost)))[-1]
+    assert last.verdict == "undecided" and last.suspect and last.ratio == 1.05
+    assert settled(found((UNCLEAR, dataclasses.replace(lost, model="b"))))[0].reason == "measured again: gone"
+    # Measured again, but in another environment than the baseline's, it says something.
+    again = judgement("a", "unjudged", 1.0, ratio=1.0, reason="same as the baseline's file; the environment is not")
+    (one,) = settled({WORSE.key: {"first": WORSE, "confirm": again}})
+    assert one.verdict == "undecided" and not one.suspect
 
 
 def test_an_output_that_is_wrong_in_a_later_stage_is_heard_of() -> None:
@@ -71,6 +86,8 @@ def test_an_output_that_is_wrong_in_a_later_stage_is_heard_of() -> None:
     assert due(known, "confirm") == [right.key]  # type: ignore[arg-type]
     (twice, _) = settled(known | {right.key: {"first": right, "longer": wrong, "confirm": wrong}})  # type: ignore[arg-type]
     assert twice.alarm
+    (once, _) = settled(known | {right.key: {"first": wrong, "confirm": right}})  # type: ignore[arg-type]
+    assert once.verdict == "undecided" and once.suspect
 
 
 def test_each_alarm_is_confirmed_but_for_what_is_exact() -> None:

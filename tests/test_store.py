@@ -233,6 +233,8 @@ def test_passwords_are_taken_out_of_urls() -> None:
         shown("postgresql://h/db?sslpassword=abc&sslmode=require")
         == "postgresql://h/db?sslpassword=***&sslmode=require"
     )
+    assert shown("postgresql://h/db?passfile=/x&api_key=1") == "postgresql://h/db?passfile=/x&api_key=***"
+    assert without_password("postgresql://h/db?sslpassword=a&sslmode=require")[0] == "postgresql://h/db?sslmode=require"
     assert shown("mssql+pyodbc:///?odbc_connect=DRIVER%3Da%3BPWD%3Db") == "mssql+pyodbc:///?odbc_connect=***"
     assert without_password("postgresql://h/db?password=abc&x=1") == ("postgresql://h/db?x=1", "abc")
     assert without_password("postgresql://ann:p%40ss@host/db") == ("postgresql://ann@host/db", "p@ss")

@@ -38,12 +38,14 @@ class Outcome:
 class Word:
     """What a scheduler says of a job. ``reason``: why it ended, ``None`` where its files say as much or more.
 
-    ``transient``: whether trying again can help, ``None`` where that scheduler cannot tell.
+    ``transient``: whether trying again can help, ``None`` where that scheduler cannot tell. ``forgotten``: it knows
+    nothing of the job any more, so that the files say how it ended.
     """
 
     running: bool
     reason: str | None = None
     transient: bool | None = False
+    forgotten: bool = False
 
 
 def is_read(name: str) -> bool:
@@ -85,7 +87,8 @@ def read_outcome(out_dir: Path, word: Word | None = None) -> Outcome:
         how = _how_it_ended(result)
         if word and said:
             how = f"{said}; {how}"
-            transient = result["cancelled"] if word.transient is None else word.transient
+            known = result["cancelled"] if word.transient is None else word.transient
+            transient = transient if word.forgotten else known
         return Outcome(reason=how, transient=transient, **times)
     metrics, reason = _read_metrics(out_dir / "metrics.json")
     return Outcome(metrics=metrics, reason=reason, **times)

@@ -22,7 +22,7 @@ def bring_up_to_date(connection: sa.Connection) -> None:
 
     Raises InputError where a newer hwnas has been here.
     """
-    if _version(connection) == VERSION:
+    if _marked(connection) == VERSION:
         return
     _alone(connection)
     version = _version(connection)
@@ -38,9 +38,9 @@ def bring_up_to_date(connection: sa.Connection) -> None:
 
 def _version(connection: sa.Connection) -> str | None:
     """``None``: a database without tables of these names. Raises InputError where some are there and not all."""
+    if marked := _marked(connection):
+        return marked
     inspector = sa.inspect(connection)
-    if inspector.has_table(VERSION_TABLE):
-        return connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
     there = [name for name in _FIRST if inspector.has_table(name)]
     if there and len(there) < len(_FIRST):
         raise InputError(
@@ -48,6 +48,14 @@ def _version(connection: sa.Connection) -> str | None:
             " schema of its own"
         )
     return "1" if there else None
+
+
+def _marked(connection: sa.Connection) -> str | None:
+    """The version as it is written down; ``None`` where it is not."""
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return found
 
 
 def _alone(connection: sa.Connection) -> None:
