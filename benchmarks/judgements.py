@@ -121,8 +121,8 @@ def counted(judgements: Iterable[Judgement]) -> list[Judgement]:
 
 
 def exit_code(judgements: Sequence[Judgement], max_undecided: float) -> tuple[int, list[str]]:
-    """1 for an alarm; else 3 where nothing of a model or a target could be judged, what was worse could not be measured
-    again, or more than ``max_undecided`` of the pairs of the two have something missing or undecided; else 0.
+    """1 for an alarm; else 3 where nothing of a model or a target could be judged, what was worse was neither confirmed
+    nor ruled out, or more than ``max_undecided`` of the pairs of the two have something missing or undecided; else 0.
 
     Sizes of files say nothing of whether a model or a target could be measured. With the reasons for a 3, also where
     there is an alarm.

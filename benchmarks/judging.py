@@ -124,9 +124,8 @@ def output(session: Session, pair: Pair, here: Ready, effort: Effort) -> Judgeme
         if here.base is None:
             return dataclasses.replace(one, verdict="unjudged", reason=f"{error}; not kept as a baseline")
         return dataclasses.replace(one, verdict="regressed", reason=str(error) + _elsewhere(session, here, effort))
-    if (
-        pair.kept is None and here.base is not None and effort.factor == 1
-    ):  # the first stage, after which it is kept: what is kept is the file in the other environment
+    # What a first night keeps is the file in the other environment; in later stages it is kept already.
+    if pair.kept is None and here.base is not None and effort.factor == 1:
         (base, target), _ = here.arms
         try:
             measure.check(session, base, target, seed=effort.seed)

@@ -1,4 +1,4 @@
-"""Described as the models of the generator ``hwnas`` see them."""
+"""Candidates as the models of the generator ``hwnas`` see them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from nas.generators import Choices
 
 @dataclass(frozen=True, slots=True)
 class Described:
+    """``keys``: the digests of ``choices``."""
+
     choices: list[Choices]
     keys: list[str]
     x: npt.NDArray[np.float64]  # (n, columns of choices + features)

@@ -192,7 +192,7 @@ class _Hwnas:
         if self._pool.size <= len(basis.choices):
             return basis
         most = max(_WORK // (len(self._observations) + len(self._scouted)), 1_000)
-        basis = Described(basis.choices[:most], basis.keys[:most], basis.x[:most], basis.real[:most])
+        basis = basis.some(range(min(most, len(basis.keys))))
         rows = [o.values for o in done]
         # Where nothing keeps the limits yet, what comes closest is on the front without them, or on that of the limits.
         limited = [Objective(name=one.name, goal=self._goals[one.name]) for one in self._spec.limits]
@@ -219,15 +219,15 @@ class _Hwnas:
         reach = radius(told, len(self._spec.parameters))
         made = self._pool.around(best, reach, most, len(self._observations))
         there = self._observations.keys() | self._trained.keys()  # the latter are looked at in any case
-        new = [one for digest, one in made.items() if digest not in there]
-        found = [choices for choices, _ in new]
+        new = {digest: one for digest, one in made.items() if digest not in there}
+        found = [choices for choices, _ in new.values()]
         if not self._features or not found:
             return found
-        codes, centres = self._pool.encode(found), self._described(best).x[[centre for _, centre in new]]
+        codes, centres = self._pool.encode(found), self._described(best).x[[centre for _, centre in new.values()]]
         width = codes.shape[1]
         features = guessed(codes, centres[:, :width], centres[:, width:], self._slopes)
-        keys = [digest for digest in made if digest not in there]
-        score = self._score(done, Described(found, keys, np.hstack([codes, features]), np.ones(len(keys), bool)))
+        rows = Described(found, list(new), np.hstack([codes, features]), np.ones(len(new), bool))
+        score = self._score(done, rows)
         return [found[row] for row in np.argsort(-score, kind="stable")[:_LOOKED_AT]]
 
     @cached_property
