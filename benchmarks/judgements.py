@@ -8,7 +8,8 @@ Three stages, each of which runs only what the one before left open:
     confirm    each alarm: fresh and twice as long again, in another order
 
 An alarm is what is worse with a false discovery rate of at most 1 % over all that was sampled in the night, and worse
-again when it is confirmed. What is worse once and not again is undecided. Each stage has inputs of its own, and
+again when it is confirmed; it is reported with the figures that confirm it. What is worse once and not again is
+undecided. Each stage has inputs of its own, and
 looks at the output too. Nothing here measures.
 """
 
@@ -175,8 +176,10 @@ def _alarms(judgements: Mapping[Key, Judgement]) -> set[Key]:
 
 
 def _confirmed(one: Judgement, again: Judgement | None) -> Judgement:
-    if one.metric == SIZE or (again is not None and again.verdict == "regressed"):
+    if one.metric == SIZE:
         return dataclasses.replace(one, confirmed=True)
+    if again is not None and again.verdict == "regressed":
+        return dataclasses.replace(again, confirmed=True)  # not those that were chosen for being worse
     if again is None:
         return dataclasses.replace(one, verdict="undecided", reason="worse, and not measured again", suspect=True)
     said = f"{again.verdict}{'' if again.ratio is None else f', ratio {again.ratio:.4f}'}"

@@ -99,8 +99,9 @@ def test_each_alarm_is_confirmed_but_for_what_is_exact() -> None:
 def test_an_alarm_needs_two_runs() -> None:
     (once,) = settled(found((WORSE,)))
     assert (once.verdict, once.confirmed) == ("undecided", False)
-    (twice,) = settled({WORSE.key: {"first": WORSE, "confirm": WORSE}})
-    assert twice.alarm
+    again = dataclasses.replace(WORSE, ratio=1.03)
+    (twice,) = settled({WORSE.key: {"first": WORSE, "confirm": again}})
+    assert (twice.alarm, twice.ratio) == (True, 1.03)  # the first figure was chosen for being large
     (not_again,) = settled({WORSE.key: {"first": WORSE, "confirm": dataclasses.replace(SAME, ratio=1.001)}})
     assert not_again.verdict == "undecided"
     assert "same, ratio 1.0010" in not_again.reason
