@@ -61,7 +61,7 @@ class _View:
     def _line(self, kind: str, index: int | None, data: Mapping[str, Any]) -> str | None:
         names = [o.name for o in self._objectives]
         match kind:
-            case "device":
+            case "device" | "cluster":
                 return str(data["reason"])
             case "calibrating":
                 return f"calibrating {', '.join(data['targets'])}"

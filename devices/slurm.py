@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
+
+from profiles.errors import UnavailableError
 
 _ANSWER_S = 30.0
 
@@ -17,6 +20,26 @@ def complete(request: Any) -> None:
         # srun does not take that over from the batch job since Slurm 22.05: it would give the process one core.
         if cores := replica.sbatch_opts.get("cpus-per-task"):
             replica.srun_opts["cpus-per-task"] = cores
+
+
+def submit(request: Any, session: str) -> str:
+    """The handle of a job whose ``request`` names its ``job_dir``. TorchX would wait for ever, and keep the reason of a
+    refusal to itself.
+
+    Raises UnavailableError with that reason, OSError.
+    """
+    script = Path(request.job_dir) / "torchx-sbatch.sh"
+    command = [*request.cmd, f"--chdir={request.job_dir}", str(script)]
+    script.write_text(request.materialize())
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"{command[0]}: no answer within {_ANSWER_S:g} s") from None
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split())
+        raise UnavailableError(said or f"{command[0]}: exit code {done.returncode}")
+    number = done.stdout.strip().partition(";")[0]  # in a federation, "7;cluster"
+    return f"slurm://{session}/{number}"
 
 
 def id_of(handle: str) -> str:

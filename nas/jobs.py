@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas.account import Account
 from nas.gpu_share import least_used
-from nas.launcher import Launcher
+from nas.launcher import Launcher, Refused
+from nas.patience import Patience
 from nas.training.outcome import Outcome, read_outcome, read_result
+from nas.waiting import Waiting
 
 _CANCEL_S = 30.0  # in which a cluster is asked again when the search ends
 
@@ -29,11 +32,14 @@ class Key:
 
 @dataclass(slots=True, kw_only=True)
 class _Running:
-    handle: str
+    candidate: Path
     out_dir: Path
-    gpu: str | None
-    since: float  # monotonic s, moved on by the time it stood still
-    begun: bool = True  # False while it waits in a cluster's queue
+    asked_at: float = field(default_factory=time.monotonic)
+    handle: str | None = None  # ``None``: no cluster has taken it yet
+    gpu: str | None = None
+    since: float = math.inf  # monotonic s, moved on by the time it stood still
+    looked_at: float = field(default_factory=time.monotonic)
+    begun: bool = False  # also while it waits in a cluster's queue
 
 
 class Jobs:
@@ -46,8 +52,11 @@ class Jobs:
         script: str | None,
         account: Account,
         gpus: Sequence[str] | None = None,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """``gpus``: those that local jobs share, each job seeing one; ``None`` leaves that to the system."""
+        """``gpus``: those that local jobs share, each job seeing one; ``None`` leaves that to the system. ``tell``: a
+        line for a person, of a cluster that keeps the search waiting.
+        """
         self._launcher = launcher
         self._parallel = parallel
         self._timeout_s = timeout_s
@@ -56,6 +65,8 @@ class Jobs:
         self._gpus = gpus if launcher.local else None
         self._running: dict[Key, _Running] = {}
         self._ending: list[threading.Thread] = []  # cancelled, perhaps not gone yet
+        self._patience = Patience(tell)
+        self._waiting = Waiting(tell)
 
     @property
     def local(self) -> bool:
@@ -73,47 +84,90 @@ class Jobs:
     @property
     def longest_s(self) -> float:
         """How long the oldest of the running jobs has run by now, without its time in a queue or standing still."""
-        return max((time.monotonic() - job.since for job in self._running.values()), default=0.0)
+        return max((time.monotonic() - job.since for job in self._running.values() if job.begun), default=0.0)
 
     def start(self, key: Key, candidate: Path, out_dir: Path) -> None:
         """Submit, or adopt a job of an earlier controller that still runs. Leftovers of a dead one are removed.
 
-        Raises UnavailableError where the scheduler refuses. Call it on the main thread: local jobs are tied to it.
+        Raises UnavailableError where the scheduler refuses; a cluster that has taken jobs before is asked again in
+        ``ended``, which then raises. Call both on the main thread: local jobs are tied to it.
         """
-        handle = self._launcher.adopt(out_dir)
-        gpu = None if self._gpus is None else least_used(self._gpus, [job.gpu or "" for job in self._running.values()])
-        if handle is None:
-            shutil.rmtree(out_dir, ignore_errors=True)
-            handle = self._launcher.submit(candidate, out_dir, self._script, gpu)
-        begun = self._launcher.begun(out_dir)
-        self._running[key] = _Running(handle=handle, out_dir=out_dir, gpu=gpu, since=self._since(out_dir), begun=begun)
+        job = _Running(candidate=candidate, out_dir=out_dir)
+        self._submit(job)
+        self._running[key] = job
         self._account.begin("training", key)
 
+    def _submit(self, job: _Running) -> None:
+        """Unless the cluster refused one a moment ago."""
+        handle = self._launcher.adopt(job.out_dir)
+        if handle is None and not self._patience.due:
+            return
+        if handle is None:
+            busy = [other.gpu or "" for other in self._running.values()]
+            job.gpu = None if self._gpus is None else least_used(self._gpus, busy)
+            shutil.rmtree(job.out_dir, ignore_errors=True)
+            try:
+                handle = self._launcher.submit(job.candidate, job.out_dir, self._script, job.gpu)
+            except Refused as error:
+                if self.local:
+                    raise
+                self._patience.refused(error, others_run=any(other.handle for other in self._running.values()))
+                return
+            self._patience.took()
+        job.handle = handle
+        job.begun = self._launcher.begun(job.out_dir)
+        job.since = self._since(job.out_dir)
+
     def ended(self) -> list[tuple[Key, Outcome]]:
-        """Those that ended since the last call, timed-out ones included. Does not wait."""
+        """Those that ended since the last call, timed-out ones included. Does not wait.
+
+        Raises UnavailableError where a cluster has taken no job for many minutes.
+        """
+        for job in self._running.values():  # first: where that raises, nothing that ended is lost
+            if job.handle is None and self._patience.due:
+                self._submit(job)
         done = []
         for key, job in list(self._running.items()):
-            if self._launcher.state(job.handle, job.out_dir) == "ended":
-                word = None if self._launcher.local else self._launcher.word(job.handle)
-                done.append((key, read_outcome(job.out_dir, word)))
-            elif not job.begun:  # the queue's time is not the job's, however long ago the last look was
-                job.begun = self._launcher.begun(job.out_dir)
-                job.since = self._since(job.out_dir)
-                continue
-            elif time.monotonic() - job.since > self._timeout_s:
-                self._ending.append(self._cancel(job))
-                done.append((key, Outcome(reason=f"no result within {self._timeout_s:g} s (train.timeout_s)")))
-            else:
-                continue
-            del self._running[key]
-            self._account.end("training", key)
+            outcome = None if job.handle is None else self._look(job, job.handle)
+            if outcome is not None:
+                done.append((key, outcome))
+                del self._running[key]
+                self._account.end("training", key)
+        if not self.local:
+            self._tell()
         return done
+
+    def _look(self, job: _Running, handle: str) -> Outcome | None:
+        """``None`` while it goes on."""
+        before, job.looked_at = job.looked_at, time.monotonic()
+        if self._launcher.state(handle, job.out_dir) == "ended":
+            return read_outcome(job.out_dir, None if self.local else self._launcher.word(handle))
+        if not job.begun:  # the queue's time is not the job's, however long ago the last look was
+            job.begun = self._launcher.begun(job.out_dir)
+            job.since = self._since(job.out_dir)
+            return None
+        if not self.local and (word := self._launcher.word(handle)) is not None and word.suspended:
+            job.since += job.looked_at - before
+        if time.monotonic() - job.since > self._timeout_s:
+            self._ending.append(self._cancel(handle))
+            return Outcome(reason=f"no result within {self._timeout_s:g} s (train.timeout_s)")
+        return None
+
+    def _tell(self) -> None:
+        taken = [(job.asked_at, job.begun, job.handle) for job in self._running.values() if job.handle is not None]
+        asked_at, handle = min(((since, handle) for since, begun, handle in taken if not begun), default=(None, ""))
+        self._waiting.look(
+            answered=not taken or any(self._launcher.word(handle) is not None for _, _, handle in taken),
+            queued_s=None if asked_at is None else time.monotonic() - asked_at,
+            why_queued=lambda: self._launcher.why_queued(handle),
+        )
 
     def stop(self, key: Key) -> None:
         """End a running job; its slot is free at once. Nothing happens where it is not running."""
         job = self._running.pop(key, None)
         if job is not None:
-            self._ending.append(self._cancel(job))
+            if job.handle is not None:
+                self._ending.append(self._cancel(job.handle))
             self._account.end("training", key)
 
     def drop(self, key: Key) -> None:
@@ -132,8 +186,7 @@ class Jobs:
             return
         word = self._launcher.word(handle)
         if word is None or word.running:
-            job = _Running(handle=handle, out_dir=out_dir, gpu=None, since=time.monotonic())
-            self._ending.append(self._cancel(job))
+            self._ending.append(self._cancel(handle))
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
@@ -158,7 +211,7 @@ class Jobs:
         Cancellations that a cluster has not taken yet are waited for, 30 s at most: they end with this process.
         """
         if self.local:
-            self._ending += [self._cancel(job) for job in self._running.values()]
+            self._ending += [self._cancel(job.handle) for job in self._running.values() if job.handle is not None]
         end = time.monotonic() + _CANCEL_S
         for thread in self._ending:
             thread.join(None if self.local else max(0.0, end - time.monotonic()))  # local ones have their own limit
@@ -171,9 +224,9 @@ class Jobs:
         """When the training began (monotonic s): now where it waits in a queue; a local job that is adopted ended."""
         return time.monotonic() - (0.0 if self.local else _age_s(out_dir))
 
-    def _cancel(self, job: _Running) -> threading.Thread:
+    def _cancel(self, handle: str) -> threading.Thread:
         """In a thread, since cancelling a job that ignores SIGTERM takes as long as its grace."""
-        thread = threading.Thread(target=self._launcher.cancel, args=(job.handle,), daemon=True)
+        thread = threading.Thread(target=self._launcher.cancel, args=(handle,), daemon=True)
         thread.start()
         return thread
 

@@ -7,25 +7,26 @@ forget old ones. Local jobs end with the controller; jobs of a cluster live on a
 from __future__ import annotations
 
 import logging
-import math
 import os
 import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from torchx.runner import Runner
 from torchx.schedulers import get_scheduler_factories, slurm_scheduler
-from torchx.specs import AppDryRunInfo, AppState, is_terminal
+from torchx.specs import AppDryRunInfo
 
-from devices.slurm import cancel, complete, id_of
+from devices.slurm import cancel, complete, id_of, submit
 from nas import local_jobs, schedulers, slurm
+from nas.deadline import within
 from nas.earlier import EARLIER
 from nas.inbox import Inbox
+from nas.scheduler_words import Words
 from nas.schedulers import LOCAL
 from nas.training import component
 from nas.training.job import DEFAULT
@@ -33,11 +34,16 @@ from nas.training.outcome import Word, read_result
 from profiles import files
 from profiles.errors import InputError, UnavailableError
 
-_NOT_FOUND = 404  # how Kubernetes says that a job was deleted
 _SESSION = "hwnas"
 _SETTLE_S = 5.0  # from a scheduler's word that a job has ended to believing that it left no result
+_UNKNOWN_S = 60.0  # likewise where it knows no such job: the list of a new one may be late
+_ANSWER_S = 60.0
 # Pauses after a cancellation that a cluster did not take, some 20 minutes in all.
 _CANCEL_AGAIN_S = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+
+
+class Refused(UnavailableError):
+    """The scheduler did not take a job. Later it may."""
 
 
 class Launcher:
@@ -65,7 +71,7 @@ class Launcher:
         self._slurm = slurm.Slurm()
         self._alive: list[str] = []  # handles of local jobs that TorchX has not seen to have ended
         self._gone: dict[str, float] = {}  # handle -> when it was first seen to have ended
-        self._asked: dict[str, tuple[float, Word | None]] = {}  # handle -> when, and the answer; not on Slurm
+        self._words = Words(self._runner, scheduler)
         with _signal_handlers_kept():
             try:
                 accepted = self._runner.scheduler_run_opts(scheduler)  # makes the scheduler
@@ -131,7 +137,7 @@ class Launcher:
         A controller may be killed after the scheduler took the job and before the handle is written. Hence the ticket,
         written first: a job that finds another one ends at once, one that has begun says itself what its handle is.
 
-        Raises UnavailableError where the job is refused.
+        Raises Refused where the scheduler does not take it, UnavailableError where the folder or the storage fails.
         """
         ticket = secrets.token_hex(8)
         self._let_go()
@@ -140,17 +146,28 @@ class Launcher:
             (out_dir / "torchx").mkdir(exist_ok=True)
             if self._inbox is not None:
                 self._inbox.send(ticket, candidate, Path(script) if script else None)
-            handle = self._runner.schedule(self.request(candidate, out_dir, script, ticket, gpu))
-            if self.local:
+            handle = self._schedule(out_dir, lambda: self.request(candidate, out_dir, script, ticket, gpu))
+            # Another controller, to which this one was silent for too long, may have submitted its own meanwhile.
+            if files.read_text(out_dir / "ticket") == ticket:
+                files.write_text(out_dir / "handle", handle)
+        except OSError as error:
+            raise UnavailableError(f"{out_dir}: {error.strerror or error}") from error
+        return handle
+
+    def _schedule(self, out_dir: Path, request: Callable[[], AppDryRunInfo[Any]]) -> str:
+        """The handle. Raises Refused."""
+        try:
+            if self.local:  # jobs end with the thread that started them
+                handle = self._runner.schedule(request())
                 self._alive.append(handle)
             elif self.scheduler == "slurm":
+                handle = submit(within(_ANSWER_S, request).request, _SESSION)
                 self._slurm.watch(id_of(handle))
-            files.write_text(out_dir / "handle", handle)
-        except UnavailableError:
-            raise
+            else:
+                handle = within(_ANSWER_S, lambda: self._runner.schedule(request()))
         except Exception as error:
             said = " ".join(str(error).split())
-            raise UnavailableError(f"{self.scheduler} did not take the job {out_dir}: {said}") from error
+            raise Refused(f"{self.scheduler} did not take the job {out_dir}: {said}") from error
         return handle
 
     def adopt(self, out_dir: Path) -> str | None:
@@ -182,6 +199,7 @@ class Launcher:
         if word is None and result is None:
             return "running"  # the cluster does not answer now: the caller's timeout bounds this
         if word is not None and word.running:
+            self._gone.pop(handle, None)
             return "running"  # with a result that is a failure, too: a preempted job may be queued again
         if self.local:
             local_jobs.kill(out_dir)  # where the supervisor was killed, the training's own children may be left
@@ -194,7 +212,8 @@ class Launcher:
             return "running"  # a storage that does not answer now: ``fetch`` bounds this
         # A result may be on its way through a network file system, the scheduler's reason through its accounts.
         known = result is not None and word is not None
-        if not known and self._for_s(handle) <= _SETTLE_S:
+        unknown_s = _UNKNOWN_S if word is not None and word.forgotten else _SETTLE_S
+        if not known and self._for_s(handle) <= unknown_s:
             return "running"
         if self._inbox is not None:
             self._inbox.fetch_now(out_dir)  # once more: it is looked at less often than that
@@ -202,18 +221,19 @@ class Launcher:
         return "ended"
 
     def word(self, handle: str) -> Word | None:
-        """What the scheduler says, at most ``slurm.ASK_S`` ago on a cluster; ``None`` where it does not answer, and of
-        a training that was brought from elsewhere.
+        """What the scheduler says, some 2 s ago on a cluster; ``None`` where it does not answer, and of a training that
+        was brought from elsewhere.
         """
         if handle.startswith(EARLIER):
             return None
+        return self._slurm.word(id_of(handle)) if self.scheduler == "slurm" else self._words.word(handle)
+
+    def why_queued(self, handle: str) -> str:
+        """What the scheduler says of a job that waits in its queue; empty where it says nothing."""
         if self.scheduler == "slurm":
-            return self._slurm.word(id_of(handle))
-        when, word = self._asked.get(handle, (-math.inf, None))
-        if self.local or time.monotonic() - when > slurm.ASK_S:
-            word = self._ask(handle)
-            self._asked[handle] = time.monotonic(), word
-        return word
+            return self._slurm.why_queued(id_of(handle))
+        word = self.word(handle)
+        return (word.reason if word else None) or ""
 
     def begun(self, out_dir: Path) -> bool:
         """False while a cluster's job waits in the queue."""
@@ -253,23 +273,8 @@ class Launcher:
 
     def _let_go(self) -> None:
         """TorchX keeps 100 local jobs, and lets go of those alone that it was asked about after their end."""
-        words = {handle: self._ask(handle) for handle in self._alive}
+        words = {handle: self.word(handle) for handle in self._alive}
         self._alive = [handle for handle, word in words.items() if word is None or word.running]
-
-    def _ask(self, handle: str) -> Word | None:
-        try:
-            status = self._runner.status(handle)
-        except Exception as error:
-            if getattr(error, "status", None) == _NOT_FOUND:
-                said = f"{self.scheduler} no longer knows the job"
-                return Word(running=False, reason=said, transient=None, forgotten=True)
-            return None
-        if status is None:
-            return Word(running=False, transient=True)
-        said = f"{self.scheduler}: {status.state.name.lower()}" + (f" ({status.msg})" if status.msg else "")
-        reason = None if self.local or status.state is AppState.SUCCEEDED else said
-        cancelled = reason is not None and status.state is AppState.CANCELLED  # by a person, as on Slurm
-        return Word(running=not is_terminal(status.state), reason=reason, transient=False if cancelled else None)
 
     def _for_s(self, handle: str) -> float:
         """Since this was first asked of that job."""

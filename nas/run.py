@@ -184,6 +184,7 @@ def _search(
         script=train.script,
         account=account,
         gpus=gpus,
+        tell=lambda line: journal.notify("cluster", reason=line),
     )
     proposals = Proposals(
         spec_of(study, plan, candidates.data),

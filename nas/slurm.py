@@ -59,6 +59,10 @@ class Slurm:
                 self._asked |= {job: (now, word) for job, word in answers.items()}
             return self._asked[job_id][1]
 
+    def why_queued(self, job_id: str) -> str:
+        """Slurm's reason, such as "Resources" or "PartitionTimeLimit"; empty where there is none."""
+        return (self._run("squeue", "--noheader", "--format=%r", _option([job_id])) or "").strip()
+
     def _ask(self, jobs: Sequence[str]) -> dict[str, Word | None]:
         states = self._sacct(jobs)
         unknown = [job for job in jobs if job not in states]
@@ -100,7 +104,7 @@ def _word(states: Sequence[str]) -> Word:
     if not states:
         return Word(running=False, reason="Slurm no longer knows the job", transient=None, forgotten=True)
     if states[0] not in _ENDED:
-        return Word(running=True)
+        return Word(running=True, suspended=states[0] == "SUSPENDED")
     found = next(state for state in _ENDED if state in states)
     reason, transient = _ENDED[found]
     return Word(running=False, reason=reason, transient=transient)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from nas.launcher import Launcher
 from nas.slurm import Slurm
 from nas.training.outcome import read_outcome
 from profiles import files
+from profiles.errors import UnavailableError
 
 HANDLE = "slurm://hwnas/7"
 CANCELLED = {"schema": 1, "exit_code": None, "signal": "SIGTERM", "cancelled": True}
@@ -60,8 +62,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return Cluster(tmp_path / "bin")
 
 
-def jobs_of(launcher: Launcher) -> Jobs:
-    return Jobs(launcher, parallel=5, timeout_s=60, script=None, account=Account())
+def jobs_of(launcher: Launcher, tell: Callable[[str], None] = print) -> Jobs:
+    return Jobs(launcher, parallel=5, timeout_s=60, script=None, account=Account(), tell=tell)
 
 
 def test_one_question_is_about_all_jobs_that_run(
@@ -106,6 +108,130 @@ def test_a_command_that_hangs_is_left_alone_for_a_while(cluster: Cluster, monkey
     slurm = Slurm()
     assert [slurm.word("7") for _ in range(2)] == [None] * 2
     assert (len(cluster.calls("sacct")), len(cluster.calls("squeue"))) == (3, 6)
+
+
+def test_a_first_job_that_slurm_refuses_ends_the_search_with_its_reason(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "candidate.json").write_text("{}")
+    cluster.does("sbatch", "echo 'sbatch: error: invalid partition specified: big' >&2; exit 1")
+    jobs = jobs_of(Launcher("slurm"))
+    with pytest.raises(UnavailableError, match=r"slurm did not take the job .*: sbatch: error: invalid partition"):
+        jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
+    assert jobs.running == []
+
+
+def test_a_cluster_that_took_jobs_and_takes_none_now_is_asked_again(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its controller restarts, or there are as many of this user's jobs as may be."""
+    monkeypatch.setattr("nas.patience._AGAIN_S", (0.2,))
+    (tmp_path / "candidate.json").write_text("{}")
+    took = (tmp_path / "bin" / "sbatch").read_text().splitlines()[-1]
+    told: list[str] = []
+    jobs = jobs_of(Launcher("slurm"), told.append)
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "0" / "job")
+    cluster.does("sbatch", "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1")
+    for trial in (1, 2):
+        jobs.start(Key(trial=trial), tmp_path / "candidate.json", tmp_path / str(trial) / "job")
+    assert jobs.ended() == [] and len(cluster.calls("sbatch")) == 2  # the third is not tried a moment later
+    assert len(jobs.running) == 3 and jobs.free == 2
+    jobs.stop(Key(trial=2))  # nothing of it runs
+    cluster.does("sbatch", took)
+    wait_for(lambda: (jobs.ended(), len(cluster.calls("sbatch")) == 3)[1])
+    assert [line.partition(";")[0].rpartition(": ")[2] for line in told] == [
+        "QOSMaxSubmitJobPerUserLimit",
+        "the scheduler takes jobs again",
+    ]
+    assert files.read_text(tmp_path / "1" / "job" / "handle") == "slurm://hwnas/3"
+
+
+def test_a_cluster_that_takes_none_for_long_ends_the_search_once_none_runs(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.patience._AGAIN_S", (-1.0,))
+    monkeypatch.setattr("nas.patience.LONGEST_S", 0.0)
+    monkeypatch.setattr("nas.launcher._SETTLE_S", -1.0)
+    monkeypatch.setattr("nas.slurm.ASK_S", -1.0)
+    (tmp_path / "candidate.json").write_text("{}")
+    jobs = jobs_of(Launcher("slurm"))
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "0" / "job")
+    cluster.does("sbatch", "exit 1")
+    jobs.start(Key(trial=1), tmp_path / "candidate.json", tmp_path / "1" / "job")
+    for _ in range(3):
+        assert jobs.ended() == []
+    cluster.has_all("NODE_FAIL")
+    assert [key.trial for key, _ in jobs.ended()] == [0]
+    with pytest.raises(UnavailableError, match="sbatch: exit code 1"):
+        jobs.ended()
+
+
+def test_a_submission_that_hangs_is_refused_and_its_job_would_end_by_itself(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devices.slurm._ANSWER_S", 0.5)
+    (tmp_path / "candidate.json").write_text("{}")
+    cluster.does("sbatch", "exec sleep 600")
+    with pytest.raises(UnavailableError, match=r"sbatch: no answer within 0\.5 s"):
+        jobs_of(Launcher("slurm")).start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
+
+
+def test_who_was_cut_off_while_it_submitted_leaves_the_handle_of_its_successor(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """That one has written a ticket of its own, and the late job will see it and end."""
+    (tmp_path / "candidate.json").write_text("{}")
+    out = tmp_path / "job"
+    cluster.does("sbatch", f"echo other > {out}/ticket; echo slurm://hwnas/9 > {out}/handle; echo 7")
+    assert Launcher("slurm").submit(tmp_path / "candidate.json", out) == HANDLE
+    assert (files.read_text(out / "handle") or "").strip() == "slurm://hwnas/9"
+
+
+def test_what_a_person_hears_of_a_queue_and_of_silence(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.slurm.ASK_S", -1.0)
+    monkeypatch.setattr("nas.slurm._LEAVE_S", -1.0)
+    monkeypatch.setattr("nas.waiting._QUEUED_S", 0.0)
+    (tmp_path / "candidate.json").write_text("{}")
+    cluster.has_all("PENDING")
+    cluster.does("squeue", "echo PartitionTimeLimit")
+    told: list[str] = []
+    jobs = jobs_of(Launcher("slurm"), told.append)
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
+    jobs.ended()
+    assert told == ["a job has waited in the queue for 0 minutes: PartitionTimeLimit"]
+    assert cluster.calls("squeue") == ["squeue --noheader --format=%r --jobs=1"]
+
+    told.clear()
+    monkeypatch.setattr("nas.waiting._SILENT_S", 0.0)
+    files.write_json(tmp_path / "job" / "job.json", {})  # it has begun
+    for command in ("sacct", "squeue"):
+        cluster.does(command, "exit 1")
+    for _ in range(3):
+        jobs.ended()
+    cluster.has_all("RUNNING")
+    jobs.ended()
+    assert told == [
+        "the scheduler has not answered for 0 minutes; its jobs are waited for",
+        "the scheduler answers again",
+    ]
+
+
+def test_a_job_that_slurm_suspends_does_not_grow_older(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.slurm.ASK_S", -1.0)
+    (tmp_path / "candidate.json").write_text("{}")
+    jobs = Jobs(Launcher("slurm"), parallel=1, timeout_s=0.5, script=None, account=Account())
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
+    files.write_json(tmp_path / "job" / "job.json", {})
+    cluster.has_all("SUSPENDED")
+    assert jobs.ended() == []  # it has begun
+    time.sleep(0.6)
+    assert jobs.ended() == []
+    cluster.has_all("RUNNING")
+    time.sleep(0.6)
+    ((_, outcome),) = jobs.ended()
+    assert outcome.reason == "no result within 0.5 s (train.timeout_s)"
 
 
 def test_a_preempted_job_that_slurm_runs_again_has_not_ended(

@@ -38,6 +38,7 @@ from devices import depot, mailbox, protocol, slurm
 from devices.transports import last_line, piped
 from profiles.errors import InputError, UnavailableError
 
+_SESSION = "hwnas"
 _OUTPUT_FOLDER = {"local_cwd": "log_dir", "slurm": "job_dir"}  # option for what the scheduler itself writes
 _FASTEST_S, _SLOWEST_S = 0.02, 0.5  # between two looks into the folder
 _ASK_S = 5.0  # between two questions to the scheduler
@@ -165,11 +166,13 @@ class _Job:
             (session / "torchx").mkdir()
             options = {key: str(session / "torchx")} | options
         try:
-            self._runner = Runner("hwnas", factories)
+            self._runner = Runner(_SESSION, factories)
             request = self._runner.dryrun(AppDef(name="hwnas-agent", roles=[role]), device.scheduler, options)
             if device.scheduler == "slurm":
                 slurm.complete(request.request)
-            self._handle = self._runner.schedule(request)
+                self._handle = slurm.submit(request.request, _SESSION)
+            else:
+                self._handle = self._runner.schedule(request)
         except Exception as error:  # a scheduler's: anything
             said = " ".join(str(error).split())[:300]
             raise UnavailableError(f"{device.scheduler} did not take the job: {said}") from None

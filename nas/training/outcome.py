@@ -39,13 +39,14 @@ class Word:
     """What a scheduler says of a job. ``reason``: why it ended, ``None`` where its files say as much or more.
 
     ``transient``: whether trying again can help, ``None`` where that scheduler cannot tell. ``forgotten``: it knows
-    nothing of the job any more, so that the files say how it ended.
+    nothing of the job any more, so that the files say how it ended. ``suspended``: it stands still for others.
     """
 
     running: bool
     reason: str | None = None
     transient: bool | None = False
     forgotten: bool = False
+    suspended: bool = False
 
 
 def is_read(name: str) -> bool:

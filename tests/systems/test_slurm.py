@@ -20,6 +20,8 @@ from processes import wait_for
 from benchmarks.figures._server import Server
 from devices.session import connect
 from devices.transports.torchx import Device
+from nas.account import Account
+from nas.jobs import Jobs, Key
 from nas.launcher import Launcher
 from nas.results import read_results
 from nas.training.curves import read_curves
@@ -108,6 +110,29 @@ def test_a_job_that_waits_in_the_queue_runs_and_has_not_begun(launcher: Launcher
     finally:
         subprocess.run(["scontrol", "update", "PartitionName=main", "State=UP"], check=True)
     assert ended(launcher, handle, out).reason is None
+
+
+def test_a_partition_that_takes_no_jobs_for_a_while_is_asked_again(launcher: Launcher, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(GOOD)
+    (tmp_path / "candidate.json").write_text("{}")
+    told: list[str] = []
+    script = str(tmp_path / "script.py")
+    jobs = Jobs(launcher, parallel=2, timeout_s=60, script=script, account=Account(), tell=told.append)
+    found: dict[int, str | None] = {}
+
+    def all_ended() -> bool:
+        found.update({key.trial: outcome.reason for key, outcome in jobs.ended()})
+        return not jobs.running
+
+    jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "0" / "job")
+    subprocess.run(["scontrol", "update", "PartitionName=main", "State=DRAIN"], check=True)
+    try:
+        jobs.start(Key(trial=1), tmp_path / "candidate.json", tmp_path / "1" / "job")
+        assert "sbatch: error: " in told[0] and "asking again" in told[0]
+    finally:
+        subprocess.run(["scontrol", "update", "PartitionName=main", "State=UP"], check=True)
+    wait_for(all_ended, 60)
+    assert found == {0: None, 1: None} and told[1:] == ["the scheduler takes jobs again"]
 
 
 def test_without_accounting_the_controller_is_asked(launcher: Launcher, slurm: Path, tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""How long a cluster that takes no job is asked again.
+
+It may be restarting, or limit a user's jobs: what runs goes on meanwhile, and the job waits here. Before it has taken
+a first one, the request itself is probably wrong, and waiting would only hide that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from nas.launcher import Refused
+
+LONGEST_S = 900.0  # without a job that is taken or runs
+_AGAIN_S = (5.0, 10.0, 20.0, 40.0, 60.0)  # pauses; the last one from then on
+
+
+class Patience:
+    """``tell``: one line when it begins to wait, and one when it need not any longer."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._took_any = False
+        self._since: float | None = None  # monotonic s; ``None`` where the last one was taken
+        self._refusals = 0
+        self._again_at = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether to ask now."""
+        return self._since is None or time.monotonic() >= self._again_at
+
+    def took(self) -> None:
+        if self._since is not None:
+            self._tell("the scheduler takes jobs again")
+        self._took_any, self._since, self._refusals = True, None, 0
+
+    def refused(self, error: Refused, *, others_run: bool) -> None:
+        """Raises it where there is no use in asking again."""
+        now = time.monotonic()
+        if self._since is None or others_run:
+            self._since = now
+        if not self._took_any or now - self._since > LONGEST_S:
+            raise error
+        if self._refusals == 0:
+            self._tell(f"{error}; asking again, for {LONGEST_S / 60:g} minutes or as long as other jobs run")
+        self._again_at = now + _AGAIN_S[min(self._refusals, len(_AGAIN_S) - 1)]
+        self._refusals += 1
