@@ -8,7 +8,9 @@ from typing import Any
 
 from profiles.errors import UnavailableError
 
+SESSION = "hwnas"  # TorchX's word for what jobs belong to; it stands in their handles
 _ANSWER_S = 30.0
+_SUBMIT_S = 20.0  # less than a device may take to start, so that it can say why it did not
 
 
 def complete(request: Any) -> None:
@@ -22,7 +24,7 @@ def complete(request: Any) -> None:
             replica.srun_opts["cpus-per-task"] = cores
 
 
-def submit(request: Any, session: str) -> str:
+def submit(request: Any) -> str:
     """The handle of a job whose ``request`` names its ``job_dir``. TorchX would wait for ever, and keep the reason of a
     refusal to itself.
 
@@ -32,14 +34,15 @@ def submit(request: Any, session: str) -> str:
     command = [*request.cmd, f"--chdir={request.job_dir}", str(script)]
     script.write_text(request.materialize())
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(f"{command[0]}: no answer within {_ANSWER_S:g} s") from None
+        done = subprocess.run(command, capture_output=True, timeout=_SUBMIT_S, check=False)
+    except subprocess.TimeoutExpired as error:  # sbatch tries again by itself, and says why
+        raise UnavailableError(
+            f"{command[0]}: no answer within {_SUBMIT_S:g} s {_said(error.stderr)}".strip()
+        ) from None
     if done.returncode != 0:
-        said = " ".join(done.stderr.split())
-        raise UnavailableError(said or f"{command[0]}: exit code {done.returncode}")
-    number = done.stdout.strip().partition(";")[0]  # in a federation, "7;cluster"
-    return f"slurm://{session}/{number}"
+        raise UnavailableError(_said(done.stderr) or f"{command[0]}: exit code {done.returncode}")
+    number = done.stdout.decode().strip().partition(";")[0]  # in a federation, "7;cluster"
+    return f"slurm://{SESSION}/{number}"
 
 
 def id_of(handle: str) -> str:
@@ -53,3 +56,8 @@ def cancel(handle: str) -> None:
     Raises OSError or subprocess.SubprocessError.
     """
     subprocess.run(["scancel", id_of(handle)], capture_output=True, timeout=_ANSWER_S, check=True)
+
+
+def _said(stderr: bytes | None) -> str:
+    """In one line."""
+    return " ".join((stderr or b"").decode(errors="replace").split())

@@ -26,6 +26,6 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     try:
         return answer.result(seconds)
     except TimeoutError:
-        if answer.done():
-            raise  # it is the call's own
+        if answer.done():  # just now; or the error is the call's own
+            return answer.result()
         raise TimeoutError(f"no answer within {seconds:g} s") from None

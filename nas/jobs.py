@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from nas.account import Account
@@ -34,11 +34,11 @@ class Key:
 class _Running:
     candidate: Path
     out_dir: Path
-    asked_at: float = field(default_factory=time.monotonic)
     handle: str | None = None  # ``None``: no cluster has taken it yet
     gpu: str | None = None
+    taken_at: float = 0.0  # monotonic s
     since: float = math.inf  # monotonic s, moved on by the time it stood still
-    looked_at: float = field(default_factory=time.monotonic)
+    looked_at: float = 0.0
     begun: bool = False  # also while it waits in a cluster's queue
 
 
@@ -100,12 +100,12 @@ class Jobs:
     def _submit(self, job: _Running) -> None:
         """Unless the cluster refused one a moment ago."""
         handle = self._launcher.adopt(job.out_dir)
-        if handle is None and not self._patience.due:
-            return
         if handle is None:
+            shutil.rmtree(job.out_dir, ignore_errors=True)
+            if not self._patience.due:
+                return
             busy = [other.gpu or "" for other in self._running.values()]
             job.gpu = None if self._gpus is None else least_used(self._gpus, busy)
-            shutil.rmtree(job.out_dir, ignore_errors=True)
             try:
                 handle = self._launcher.submit(job.candidate, job.out_dir, self._script, job.gpu)
             except Refused as error:
@@ -115,6 +115,7 @@ class Jobs:
                 return
             self._patience.took()
         job.handle = handle
+        job.taken_at = job.looked_at = time.monotonic()
         job.begun = self._launcher.begun(job.out_dir)
         job.since = self._since(job.out_dir)
 
@@ -133,6 +134,10 @@ class Jobs:
                 done.append((key, outcome))
                 del self._running[key]
                 self._account.end("training", key)
+        if done:
+            self._patience.room()
+        if all(job.handle is not None for job in self._running.values()):
+            self._patience.none_waits()
         if not self.local:
             self._tell()
         return done
@@ -148,18 +153,19 @@ class Jobs:
             return None
         if not self.local and (word := self._launcher.word(handle)) is not None and word.suspended:
             job.since += job.looked_at - before
-        if time.monotonic() - job.since > self._timeout_s:
+        elif time.monotonic() - job.since > self._timeout_s:
             self._ending.append(self._cancel(handle))
             return Outcome(reason=f"no result within {self._timeout_s:g} s (train.timeout_s)")
         return None
 
     def _tell(self) -> None:
-        taken = [(job.asked_at, job.begun, job.handle) for job in self._running.values() if job.handle is not None]
-        asked_at, handle = min(((since, handle) for since, begun, handle in taken if not begun), default=(None, ""))
+        taken = {job.handle: job for job in self._running.values() if job.handle is not None}
+        queued = [(job.taken_at, handle) for handle, job in taken.items() if not job.begun]
+        taken_at, first = min(queued, default=(None, ""))
         self._waiting.look(
-            answered=not taken or any(self._launcher.word(handle) is not None for _, _, handle in taken),
-            queued_s=None if asked_at is None else time.monotonic() - asked_at,
-            why_queued=lambda: self._launcher.why_queued(handle),
+            answered=any(self._launcher.word(handle) is not None for handle in taken) if taken else None,
+            queued_s=None if taken_at is None else time.monotonic() - taken_at,
+            why_queued=lambda: self._launcher.why_queued(first),
         )
 
     def stop(self, key: Key) -> None:

@@ -1,4 +1,4 @@
-"""Training jobs through TorchX. The one file that knows it.
+"""Training jobs through TorchX.
 
 A job's files decide what became of it: TorchX forgets local jobs with the process that started them, and schedulers
 forget old ones. Local jobs end with the controller; jobs of a cluster live on and are adopted by the next one.
@@ -12,7 +12,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -21,23 +21,21 @@ from torchx.runner import Runner
 from torchx.schedulers import get_scheduler_factories, slurm_scheduler
 from torchx.specs import AppDryRunInfo
 
-from devices.slurm import cancel, complete, id_of, submit
-from nas import local_jobs, schedulers, slurm
-from nas.deadline import within
+from devices.slurm import SESSION, complete
+from nas import local_jobs, schedulers
 from nas.earlier import EARLIER
 from nas.inbox import Inbox
-from nas.scheduler_words import Words
 from nas.schedulers import LOCAL
+from nas.slurm import Slurm
+from nas.torchx_jobs import TorchxJobs
 from nas.training import component
 from nas.training.job import DEFAULT
 from nas.training.outcome import Word, read_result
 from profiles import files
 from profiles.errors import InputError, UnavailableError
 
-_SESSION = "hwnas"
 _SETTLE_S = 5.0  # from a scheduler's word that a job has ended to believing that it left no result
 _UNKNOWN_S = 60.0  # likewise where it knows no such job: the list of a new one may be late
-_ANSWER_S = 60.0
 # Pauses after a cancellation that a cluster did not take, some 20 minutes in all.
 _CANCEL_AGAIN_S = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 
@@ -67,11 +65,9 @@ class Launcher:
         self.scheduler = scheduler
         inside: dict[str, Any] = {"python": "python"} if resources.get("image") else {}
         self._resources = inside | resources
-        self._runner = Runner(_SESSION, factories)
-        self._slurm = slurm.Slurm()
-        self._alive: list[str] = []  # handles of local jobs that TorchX has not seen to have ended
+        self._runner = Runner(SESSION, factories)
         self._gone: dict[str, float] = {}  # handle -> when it was first seen to have ended
-        self._words = Words(self._runner, scheduler)
+        self._jobs = Slurm() if scheduler == "slurm" else TorchxJobs(self._runner, scheduler)
         with _signal_handlers_kept():
             try:
                 accepted = self._runner.scheduler_run_opts(scheduler)  # makes the scheduler
@@ -140,34 +136,21 @@ class Launcher:
         Raises Refused where the scheduler does not take it, UnavailableError where the folder or the storage fails.
         """
         ticket = secrets.token_hex(8)
-        self._let_go()
         try:
             files.write_text(out_dir / "ticket", ticket)
             (out_dir / "torchx").mkdir(exist_ok=True)
             if self._inbox is not None:
                 self._inbox.send(ticket, candidate, Path(script) if script else None)
-            handle = self._schedule(out_dir, lambda: self.request(candidate, out_dir, script, ticket, gpu))
+            try:
+                handle = self._jobs.submit(lambda: self.request(candidate, out_dir, script, ticket, gpu))
+            except Exception as error:  # a scheduler's: anything
+                said = " ".join(str(error).split())
+                raise Refused(f"{self.scheduler} did not take the job {out_dir}: {said}") from error
             # Another controller, to which this one was silent for too long, may have submitted its own meanwhile.
             if files.read_text(out_dir / "ticket") == ticket:
                 files.write_text(out_dir / "handle", handle)
         except OSError as error:
             raise UnavailableError(f"{out_dir}: {error.strerror or error}") from error
-        return handle
-
-    def _schedule(self, out_dir: Path, request: Callable[[], AppDryRunInfo[Any]]) -> str:
-        """The handle. Raises Refused."""
-        try:
-            if self.local:  # jobs end with the thread that started them
-                handle = self._runner.schedule(request())
-                self._alive.append(handle)
-            elif self.scheduler == "slurm":
-                handle = submit(within(_ANSWER_S, request).request, _SESSION)
-                self._slurm.watch(id_of(handle))
-            else:
-                handle = within(_ANSWER_S, lambda: self._runner.schedule(request()))
-        except Exception as error:
-            said = " ".join(str(error).split())
-            raise Refused(f"{self.scheduler} did not take the job {out_dir}: {said}") from error
         return handle
 
     def adopt(self, out_dir: Path) -> str | None:
@@ -226,14 +209,11 @@ class Launcher:
         """
         if handle.startswith(EARLIER):
             return None
-        return self._slurm.word(id_of(handle)) if self.scheduler == "slurm" else self._words.word(handle)
+        return self._jobs.word(handle)
 
     def why_queued(self, handle: str) -> str:
         """What the scheduler says of a job that waits in its queue; empty where it says nothing."""
-        if self.scheduler == "slurm":
-            return self._slurm.why_queued(id_of(handle))
-        word = self.word(handle)
-        return (word.reason if word else None) or ""
+        return self._jobs.why_queued(handle)
 
     def begun(self, out_dir: Path) -> bool:
         """False while a cluster's job waits in the queue."""
@@ -257,10 +237,7 @@ class Launcher:
     def _cancel(self, handle: str) -> bool:
         """Whether that was possible."""
         try:
-            if self.scheduler == "slurm":
-                cancel(handle)
-            else:
-                self._runner.cancel(handle)
+            self._jobs.cancel(handle)
         except Exception as error:
             logging.getLogger(__name__).warning("cancelling %s: %s", handle, error)
             return False
@@ -270,11 +247,6 @@ class Launcher:
         """What the storage holds of a job that has ended, or that nobody waits for."""
         if self._inbox is not None:
             self._inbox.forget(out_dir)
-
-    def _let_go(self) -> None:
-        """TorchX keeps 100 local jobs, and lets go of those alone that it was asked about after their end."""
-        words = {handle: self.word(handle) for handle in self._alive}
-        self._alive = [handle for handle, word in words.items() if word is None or word.running]
 
     def _for_s(self, handle: str) -> float:
         """Since this was first asked of that job."""
@@ -286,7 +258,7 @@ class Launcher:
         app_id = job.get("app_id") if job else None
         option = schedulers.PLACE.get(self.scheduler)
         place = "" if option is None else f"{self._options.get(option, 'default')}:"
-        return f"{self.scheduler}://{_SESSION}/{place}{app_id}" if app_id else None
+        return f"{self.scheduler}://{SESSION}/{place}{app_id}" if app_id else None
 
     def pause(self, out_dir: Path) -> bool:
         """Stop all processes of a local job's training. False where there is nothing to stop: it has ended."""

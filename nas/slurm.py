@@ -1,4 +1,4 @@
-"""What Slurm says of jobs, from its own commands.
+"""Jobs of Slurm, by its own commands. See ``nas.torchx_jobs`` for all other schedulers.
 
 TorchX 0.7 asks ``sacct`` too, but it fails on "CANCELLED by 0", COMPLETING and CONFIGURING, does not look at the job's
 steps, where it stands that the memory was used up, and neither knows nor cancels anything where the cluster keeps no
@@ -11,12 +11,18 @@ import math
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from torchx.specs import AppDryRunInfo
+
+from devices import slurm
+from devices.slurm import id_of
+from nas.deadline import within
 from nas.training.outcome import Word
 
 _ANSWER_S = 30.0
-ASK_S = 2.0  # Slurm is asked about a job at most this often
+_ASK_S = 2.0  # Slurm is asked about a job at most this often
 _LEAVE_S = 120.0  # a command that gave no answer is left alone for so long
 
 # State -> why it ended and whether trying again can help. All others are states of a job that has not ended yet.
@@ -43,25 +49,37 @@ class Slurm:
         self._left_until: dict[str, float] = {}  # command -> monotonic s
         self._lock = threading.Lock()  # threads that cancel jobs ask, too
 
-    def watch(self, job_id: str) -> None:
+    def submit(self, request: Callable[[], AppDryRunInfo[Any]]) -> str:
+        """The handle. Raises what ``devices.slurm.submit`` raises, TimeoutError where TorchX asks for ever."""
+        handle = slurm.submit(within(_ANSWER_S, request).request)
+        self.watch(handle)
+        return handle
+
+    def cancel(self, handle: str) -> None:
+        """Raises OSError or subprocess.SubprocessError."""
+        slurm.cancel(handle)
+
+    def watch(self, handle: str) -> None:
         """Have each question be about that job, too, until it has ended."""
         with self._lock:
-            self._asked.setdefault(job_id, (-math.inf, None))
+            self._asked.setdefault(id_of(handle), (-math.inf, None))
 
-    def word(self, job_id: str) -> Word | None:
-        """What Slurm says, at most ``ASK_S`` ago; ``None`` where it does not answer now."""
+    def word(self, handle: str) -> Word | None:
+        """What Slurm says, at most ``_ASK_S`` ago; ``None`` where it does not answer now."""
+        job_id = id_of(handle)
         with self._lock:
             when, _ = self._asked.get(job_id, (-math.inf, None))
-            if time.monotonic() - when > ASK_S:
+            if time.monotonic() - when > _ASK_S:
                 under_way = [job for job, (_, word) in self._asked.items() if word is None or word.running]
                 answers = self._ask(sorted({job_id, *under_way}))
                 now = time.monotonic()
                 self._asked |= {job: (now, word) for job, word in answers.items()}
             return self._asked[job_id][1]
 
-    def why_queued(self, job_id: str) -> str:
+    def why_queued(self, handle: str) -> str:
         """Slurm's reason, such as "Resources" or "PartitionTimeLimit"; empty where there is none."""
-        return (self._run("squeue", "--noheader", "--format=%r", _option([job_id])) or "").strip()
+        said = (self._run("squeue", "--noheader", "--format=%r", _option([id_of(handle)])) or "").strip()
+        return "" if said == "None" else said
 
     def _ask(self, jobs: Sequence[str]) -> dict[str, Word | None]:
         states = self._sacct(jobs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
@@ -15,20 +14,20 @@ class Waiting:
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        self._answered_at = -math.inf  # monotonic s
+        self._answered_at: float | None = None  # monotonic s
         self._told_silent = False
         self._next_queued_s = _QUEUED_S
 
-    def look(self, *, answered: bool, queued_s: float | None, why_queued: Callable[[], str]) -> None:
-        """``answered``: whether any job that was asked about got an answer. ``queued_s``: how long the first of those
-        that have not begun has waited, ``None`` where there are none; ``why_queued`` asks about that one.
+    def look(self, *, answered: bool | None, queued_s: float | None, why_queued: Callable[[], str]) -> None:
+        """``answered``: whether there was an answer about any job, ``None`` where nobody asked. ``queued_s``: how long
+        the first of those that have not begun has waited, ``None`` where there are none; ``why_queued`` asks about that
+        one.
         """
         now = time.monotonic()
-        if answered or self._answered_at == -math.inf:
-            self._answered_at = now
-            if self._told_silent:
-                self._tell("the scheduler answers again")
-            self._told_silent = False
+        if answered and self._told_silent:
+            self._tell("the scheduler answers again")
+        if answered is not False or self._answered_at is None:
+            self._answered_at, self._told_silent = now, False
         elif not self._told_silent and now - self._answered_at > _SILENT_S:
             self._tell(f"the scheduler has not answered for {_SILENT_S / 60:g} minutes; its jobs are waited for")
             self._told_silent = True

@@ -54,7 +54,7 @@ def test_a_job_that_was_deleted_has_ended_and_is_tried_again(
     launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nas.launcher._UNKNOWN_S", -1.0)
-    monkeypatch.setattr("nas.scheduler_words._ASK_S", -1.0)
+    monkeypatch.setattr("nas.torchx_jobs._ASK_S", -1.0)
     monkeypatch.setattr(Api, "code", 503)
     assert launcher.word(HANDLE) is None and launcher.state(HANDLE, tmp_path / "job") == "running"
     monkeypatch.setattr(Api, "code", 404)

@@ -69,7 +69,7 @@ def jobs_of(launcher: Launcher, tell: Callable[[str], None] = print) -> Jobs:
 def test_one_question_is_about_all_jobs_that_run(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.slurm.ASK_S", 600.0)
+    monkeypatch.setattr("nas.slurm._ASK_S", 600.0)
     (tmp_path / "candidate.json").write_text("{}")
     jobs = jobs_of(Launcher("slurm"))
     for trial in range(5):
@@ -80,7 +80,7 @@ def test_one_question_is_about_all_jobs_that_run(
     (call,) = cluster.calls("sacct")
     assert "--jobs=1,2,3,4,5" in call and "--format=JobID,State" in call and not cluster.calls("squeue")
 
-    monkeypatch.setattr("nas.slurm.ASK_S", -1.0)
+    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
     monkeypatch.setattr("nas.launcher._SETTLE_S", -1.0)
     cluster.has_all("NODE_FAIL")
     assert [(key.trial, outcome.transient) for key, outcome in jobs.ended()] == [(trial, True) for trial in range(5)]
@@ -92,7 +92,7 @@ def test_one_question_is_about_all_jobs_that_run(
 
 def test_a_command_that_hangs_is_left_alone_for_a_while(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.slurm._ANSWER_S", 3.0)
-    monkeypatch.setattr("nas.slurm.ASK_S", -1.0)
+    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
     cluster.does("sacct", "exec sleep 600")
     cluster.does("squeue", "echo '7|RUNNING'")
     slurm = Slurm()
@@ -123,7 +123,10 @@ def test_a_cluster_that_took_jobs_and_takes_none_now_is_asked_again(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its controller restarts, or there are as many of this user's jobs as may be."""
-    monkeypatch.setattr("nas.patience._AGAIN_S", (0.2,))
+    monkeypatch.setattr("nas.patience._AGAIN_S", (3600.0,))
+    monkeypatch.setattr("nas.patience._TELL_S", 0.0)
+    monkeypatch.setattr("nas.launcher._SETTLE_S", -1.0)
+    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
     (tmp_path / "candidate.json").write_text("{}")
     took = (tmp_path / "bin" / "sbatch").read_text().splitlines()[-1]
     told: list[str] = []
@@ -136,12 +139,25 @@ def test_a_cluster_that_took_jobs_and_takes_none_now_is_asked_again(
     assert len(jobs.running) == 3 and jobs.free == 2
     jobs.stop(Key(trial=2))  # nothing of it runs
     cluster.does("sbatch", took)
-    wait_for(lambda: (jobs.ended(), len(cluster.calls("sbatch")) == 3)[1])
+    cluster.has_all("NODE_FAIL")
+    assert [key.trial for key, _ in jobs.ended()] == [0]
+    cluster.has_all("RUNNING")
+    assert jobs.ended() == []  # there is room now: asked at once
+    assert files.read_text(tmp_path / "1" / "job" / "handle") == "slurm://hwnas/3"
     assert [line.partition(";")[0].rpartition(": ")[2] for line in told] == [
         "QOSMaxSubmitJobPerUserLimit",
         "the scheduler takes jobs again",
     ]
-    assert files.read_text(tmp_path / "1" / "job" / "handle") == "slurm://hwnas/3"
+
+
+def test_a_refusal_after_a_resumption_waits_for_the_jobs_that_run(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "candidate.json").write_text("{}")
+    files.write_text(tmp_path / "0" / "job" / "handle", HANDLE)
+    cluster.does("sbatch", "exit 1")
+    jobs = jobs_of(Launcher("slurm"))
+    for trial in (0, 1):
+        jobs.start(Key(trial=trial), tmp_path / "candidate.json", tmp_path / str(trial) / "job")
+    assert len(jobs.running) == 2 and jobs.ended() == []
 
 
 def test_a_cluster_that_takes_none_for_long_ends_the_search_once_none_runs(
@@ -150,7 +166,7 @@ def test_a_cluster_that_takes_none_for_long_ends_the_search_once_none_runs(
     monkeypatch.setattr("nas.patience._AGAIN_S", (-1.0,))
     monkeypatch.setattr("nas.patience.LONGEST_S", 0.0)
     monkeypatch.setattr("nas.launcher._SETTLE_S", -1.0)
-    monkeypatch.setattr("nas.slurm.ASK_S", -1.0)
+    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
     (tmp_path / "candidate.json").write_text("{}")
     jobs = jobs_of(Launcher("slurm"))
     jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "0" / "job")
@@ -164,13 +180,14 @@ def test_a_cluster_that_takes_none_for_long_ends_the_search_once_none_runs(
         jobs.ended()
 
 
-def test_a_submission_that_hangs_is_refused_and_its_job_would_end_by_itself(
+def test_a_submission_that_hangs_is_refused_with_what_sbatch_said(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("devices.slurm._ANSWER_S", 0.5)
+    """It tries again by itself where Slurm has too many jobs."""
+    monkeypatch.setattr("devices.slurm._SUBMIT_S", 1.0)
     (tmp_path / "candidate.json").write_text("{}")
-    cluster.does("sbatch", "exec sleep 600")
-    with pytest.raises(UnavailableError, match=r"sbatch: no answer within 0\.5 s"):
+    cluster.does("sbatch", "echo 'sbatch: error: sleeping and retrying' >&2\nexec sleep 600")
+    with pytest.raises(UnavailableError, match="sbatch: no answer within 1 s sbatch: error: sleeping and retrying"):
         jobs_of(Launcher("slurm")).start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
 
 
@@ -188,7 +205,7 @@ def test_who_was_cut_off_while_it_submitted_leaves_the_handle_of_its_successor(
 def test_what_a_person_hears_of_a_queue_and_of_silence(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.slurm.ASK_S", -1.0)
+    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
     monkeypatch.setattr("nas.slurm._LEAVE_S", -1.0)
     monkeypatch.setattr("nas.waiting._QUEUED_S", 0.0)
     (tmp_path / "candidate.json").write_text("{}")
@@ -204,8 +221,8 @@ def test_what_a_person_hears_of_a_queue_and_of_silence(
     told.clear()
     monkeypatch.setattr("nas.waiting._SILENT_S", 0.0)
     files.write_json(tmp_path / "job" / "job.json", {})  # it has begun
-    for command in ("sacct", "squeue"):
-        cluster.does(command, "exit 1")
+    cluster.does("sacct", "exit 1")
+    cluster.does("squeue", "exit 1")
     for _ in range(3):
         jobs.ended()
     cluster.has_all("RUNNING")
@@ -216,10 +233,27 @@ def test_what_a_person_hears_of_a_queue_and_of_silence(
     ]
 
 
+def test_a_job_that_went_on_is_given_its_time_again_when_it_ends(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For its result to arrive: Slurm said that the node failed, queued it again, and now says so once more."""
+    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
+    monkeypatch.setattr("nas.launcher._SETTLE_S", 1.0)
+    launcher = Launcher("slurm")
+    cluster.has_all("NODE_FAIL")
+    assert launcher.state(HANDLE, tmp_path / "job") == "running"
+    cluster.has_all("PENDING")
+    assert launcher.state(HANDLE, tmp_path / "job") == "running"
+    time.sleep(1.1)
+    cluster.has_all("NODE_FAIL")
+    assert launcher.state(HANDLE, tmp_path / "job") == "running"
+    assert wait_for(lambda: launcher.state(HANDLE, tmp_path / "job") == "ended")
+
+
 def test_a_job_that_slurm_suspends_does_not_grow_older(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.slurm.ASK_S", -1.0)
+    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
     (tmp_path / "candidate.json").write_text("{}")
     jobs = Jobs(Launcher("slurm"), parallel=1, timeout_s=0.5, script=None, account=Account())
     jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -216,13 +217,13 @@ def test_a_launcher_submits_adopts_and_gives_up_through_the_storage(
     def launcher() -> Launcher:
         made = Launcher("slurm", storage=url)
 
-        def schedule(request: object) -> str:
-            (replica,) = request.request.replicas.values()  # type: ignore[attr-defined]
+        def submit(request: Any) -> str:
+            (replica,) = request.replicas.values()
             submitted.append([replica.entrypoint, *replica.args])
             return f"slurm://hwnas/{len(submitted)}"
 
-        monkeypatch.setattr(made._runner, "schedule", schedule)
-        monkeypatch.setattr(made._slurm, "word", lambda job: None)
+        monkeypatch.setattr("devices.slurm.submit", submit)
+        monkeypatch.setattr(made._jobs, "word", lambda job: None)
         return made
 
     (tmp_path / "own.py").write_text(GOOD)
@@ -255,7 +256,7 @@ def test_a_job_that_ends_between_two_looks_is_looked_at_once_more(
     out = send(inbox, tmp_path, GOOD)
     assert launcher.state("slurm://hwnas/1", out) == "running"
     assert start(inbox.place(TICKET)).wait(60) == 0
-    monkeypatch.setattr(launcher._slurm, "word", lambda job: Word(running=False))
+    monkeypatch.setattr(launcher._jobs, "word", lambda job: Word(running=False))
     assert launcher.state("slurm://hwnas/1", out) == "ended"
     assert read_outcome(out).metrics == {"val_accuracy": 7.0}
 

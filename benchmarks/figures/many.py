@@ -103,27 +103,34 @@ def _page(taken: list[dict[str, Any]]) -> list[str]:
         f"`python -m benchmarks.bench many`: {len(_deep.parameters)} choices, block by block of a deep `mbconv`, a",
         f"made-up score against a made-up latency (`benchmarks/figures/_deep.py`); {BUDGET} evaluations, {BATCH} at a",
         f"time, {MOST_S / 60:.0f} minutes of a search's own time at most. Share of the hypervolume of all that any",
-        "method found, the mean over seeds that got so far, and the least of them. Seconds a step are wall time; a",
-        "network's features are read once for all seeds, so the first one pays for most of them.",
+        "method found, the mean over seeds that got so far, and the least of them; then where it got to, and what",
+        "hwnas has after as many. Seconds a step are wall time; a network's features are read once for all seeds, so",
+        "the first one pays for most of them.",
         "",
-        f"| method | seeds | {' | '.join(f'{n} | least' for n in AT)} | evaluations | s a step |",
-        "|---|---|" + "---|" * (2 * len(AT) + 2),
+        f"| method | seeds | {' | '.join(f'{n} | least' for n in AT)}"
+        " | evaluations | at its end | hwnas there | s a step |",
+        "|---|---|" + "---|" * (2 * len(AT) + 4),
     ]
+    ours = [line for line in taken if line["method"] == _COMPARED[0]]
     for method in _COMPARED:
         own = [line for line in taken if line["method"] == method]
         if own:
-            lines.append(_row(method, own, every))
+            lines.append(_row(method, own, ours, every))
     return lines
 
 
-def _row(method: str, own: list[dict[str, Any]], every: float) -> str:
+def _row(method: str, own: list[dict[str, Any]], ours: list[dict[str, Any]], every: float) -> str:
     cells = []
     for n in AT:
         shares = [_volume(line["found"][:n]) / every for line in own if len(line["found"]) >= n]
         cells += [f"{np.mean(shares):.3f}", f"{min(shares):.3f}"] if shares else ["-", "-"]
     counts = [len(line["found"]) for line in own]
+    cells.append(str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}")
+    cells.append(f"{np.mean([_volume(line['found']) / every for line in own]):.3f}")
+    there = [_volume(line["found"][:n]) / every for n in counts for line in ours]
+    cells.append(f"{np.mean(there):.3f}" if there else "-")
     step_s = np.mean([line["seconds"] / len(line["found"]) for line in own])
-    return f"| {method} | {len(own)} | {' | '.join(cells)} | {min(counts)} to {max(counts)} | {step_s:.2f} |"
+    return f"| {method} | {len(own)} | {' | '.join(cells)} | {step_s:.2f} |"
 
 
 def _volume(found: list[list[float]]) -> float:

@@ -38,7 +38,6 @@ from devices import depot, mailbox, protocol, slurm
 from devices.transports import last_line, piped
 from profiles.errors import InputError, UnavailableError
 
-_SESSION = "hwnas"
 _OUTPUT_FOLDER = {"local_cwd": "log_dir", "slurm": "job_dir"}  # option for what the scheduler itself writes
 _FASTEST_S, _SLOWEST_S = 0.02, 0.5  # between two looks into the folder
 _ASK_S = 5.0  # between two questions to the scheduler
@@ -166,11 +165,11 @@ class _Job:
             (session / "torchx").mkdir()
             options = {key: str(session / "torchx")} | options
         try:
-            self._runner = Runner(_SESSION, factories)
+            self._runner = Runner(slurm.SESSION, factories)
             request = self._runner.dryrun(AppDef(name="hwnas-agent", roles=[role]), device.scheduler, options)
             if device.scheduler == "slurm":
                 slurm.complete(request.request)
-                self._handle = slurm.submit(request.request, _SESSION)
+                self._handle = slurm.submit(request.request)
             else:
                 self._handle = self._runner.schedule(request)
         except Exception as error:  # a scheduler's: anything
