@@ -10,7 +10,6 @@ from profiles.errors import UnavailableError
 
 SESSION = "hwnas"  # TorchX's word for what jobs belong to; it stands in their handles
 _ANSWER_S = 30.0
-_SUBMIT_S = 20.0  # less than a device may take to start, so that it can say why it did not
 
 
 def complete(request: Any) -> None:
@@ -24,7 +23,7 @@ def complete(request: Any) -> None:
             replica.srun_opts["cpus-per-task"] = cores
 
 
-def submit(request: Any) -> str:
+def submit(request: Any, longest_s: float) -> str:
     """The handle of a job whose ``request`` names its ``job_dir``. TorchX would wait for ever, and keep the reason of a
     refusal to itself.
 
@@ -34,11 +33,10 @@ def submit(request: Any) -> str:
     command = [*request.cmd, f"--chdir={request.job_dir}", str(script)]
     script.write_text(request.materialize())
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_SUBMIT_S, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=longest_s, check=False)
     except subprocess.TimeoutExpired as error:  # sbatch tries again by itself, and says why
-        raise UnavailableError(
-            f"{command[0]}: no answer within {_SUBMIT_S:g} s {_said(error.stderr)}".strip()
-        ) from None
+        said = f"{command[0]}: no answer within {longest_s:g} s {_said(error.stderr)}"
+        raise UnavailableError(said.rstrip()) from None
     if done.returncode != 0:
         raise UnavailableError(_said(done.stderr) or f"{command[0]}: exit code {done.returncode}")
     number = done.stdout.decode().strip().partition(";")[0]  # in a federation, "7;cluster"

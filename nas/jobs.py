@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.account import Account
+from nas.earlier import EARLIER
 from nas.gpu_share import least_used
 from nas.launcher import Launcher, Refused
 from nas.patience import Patience
@@ -36,8 +37,8 @@ class _Running:
     out_dir: Path
     handle: str | None = None  # ``None``: no cluster has taken it yet
     gpu: str | None = None
-    taken_at: float = 0.0  # monotonic s
     since: float = math.inf  # monotonic s, moved on by the time it stood still
+    idle_since: float | None = None  # monotonic s, of a cluster's job: queued or suspended
     looked_at: float = 0.0
     begun: bool = False  # also while it waits in a cluster's queue
 
@@ -93,16 +94,17 @@ class Jobs:
         ``ended``, which then raises. Call both on the main thread: local jobs are tied to it.
         """
         job = _Running(candidate=candidate, out_dir=out_dir)
-        self._submit(job)
+        others_wait = any(other.handle is None for other in self._running.values())
+        self._submit(job, now=self._patience.due and not others_wait)
         self._running[key] = job
         self._account.begin("training", key)
 
-    def _submit(self, job: _Running) -> None:
-        """Unless the cluster refused one a moment ago."""
+    def _submit(self, job: _Running, *, now: bool) -> None:
+        """``now``: else adopt it at most."""
         handle = self._launcher.adopt(job.out_dir)
         if handle is None:
             shutil.rmtree(job.out_dir, ignore_errors=True)
-            if not self._patience.due:
+            if not now:
                 return
             busy = [other.gpu or "" for other in self._running.values()]
             job.gpu = None if self._gpus is None else least_used(self._gpus, busy)
@@ -111,12 +113,14 @@ class Jobs:
             except Refused as error:
                 if self.local:
                     raise
-                self._patience.refused(error, others_run=any(other.handle for other in self._running.values()))
+                handles = [other.handle for other in self._running.values() if other.handle is not None]
+                self._patience.refused(error, others_run=any(not handle.startswith(EARLIER) for handle in handles))
                 return
             self._patience.took()
         job.handle = handle
-        job.taken_at = job.looked_at = time.monotonic()
+        job.looked_at = time.monotonic()
         job.begun = self._launcher.begun(job.out_dir)
+        job.idle_since = None if job.begun else job.looked_at
         job.since = self._since(job.out_dir)
 
     def ended(self) -> list[tuple[Key, Outcome]]:
@@ -126,7 +130,7 @@ class Jobs:
         """
         for job in self._running.values():  # first: where that raises, nothing that ended is lost
             if job.handle is None and self._patience.due:
-                self._submit(job)
+                self._submit(job, now=True)
         done = []
         for key, job in list(self._running.items()):
             outcome = None if job.handle is None else self._look(job, job.handle)
@@ -151,7 +155,10 @@ class Jobs:
             job.begun = self._launcher.begun(job.out_dir)
             job.since = self._since(job.out_dir)
             return None
-        if not self.local and (word := self._launcher.word(handle)) is not None and word.suspended:
+        word = None if self.local else self._launcher.word(handle)
+        suspended = word is not None and word.suspended
+        job.idle_since = (job.idle_since or before) if suspended else None
+        if suspended:
             job.since += job.looked_at - before
         elif time.monotonic() - job.since > self._timeout_s:
             self._ending.append(self._cancel(handle))
@@ -159,13 +166,13 @@ class Jobs:
         return None
 
     def _tell(self) -> None:
-        taken = {job.handle: job for job in self._running.values() if job.handle is not None}
-        queued = [(job.taken_at, handle) for handle, job in taken.items() if not job.begun]
-        taken_at, first = min(queued, default=(None, ""))
+        taken = {job.handle: job.idle_since for job in self._running.values() if job.handle is not None}
+        idle = [(since, handle) for handle, since in taken.items() if since is not None]
+        since, first = min(idle, default=(None, ""))
         self._waiting.look(
             answered=any(self._launcher.word(handle) is not None for handle in taken) if taken else None,
-            queued_s=None if taken_at is None else time.monotonic() - taken_at,
-            why_queued=lambda: self._launcher.why_queued(first),
+            idle_s=None if since is None else time.monotonic() - since,
+            why=lambda: self._launcher.why_queued(first),
         )
 
     def stop(self, key: Key) -> None:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from torchx.runner import Runner
-from torchx.schedulers import get_scheduler_factories, slurm_scheduler
+from torchx.schedulers import get_scheduler_factories
 from torchx.specs import AppDryRunInfo
 
 from devices.slurm import SESSION, complete
 from nas import local_jobs, schedulers
 from nas.earlier import EARLIER
+from nas.folder import FULL
 from nas.inbox import Inbox
 from nas.schedulers import LOCAL
 from nas.slurm import Slurm
@@ -61,7 +62,6 @@ class Launcher:
         if scheduler not in factories:
             raise InputError(f"train.scheduler: given {scheduler!r}; accepted: {', '.join(sorted(factories))}")
         logging.getLogger("torchx").setLevel(logging.ERROR)
-        slurm_scheduler.SLURM_JOB_DIRS = os.devnull  # its index of log files, which it keeps in the current folder
         self.scheduler = scheduler
         inside: dict[str, Any] = {"python": "python"} if resources.get("image") else {}
         self._resources = inside | resources
@@ -144,11 +144,15 @@ class Launcher:
             try:
                 handle = self._jobs.submit(lambda: self.request(candidate, out_dir, script, ticket, gpu))
             except Exception as error:  # a scheduler's: anything
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise
                 said = " ".join(str(error).split())
                 raise Refused(f"{self.scheduler} did not take the job {out_dir}: {said}") from error
             # Another controller, to which this one was silent for too long, may have submitted its own meanwhile.
-            if files.read_text(out_dir / "ticket") == ticket:
-                files.write_text(out_dir / "handle", handle)
+            if files.read_text(out_dir / "ticket") != ticket:
+                self._cancel(handle)
+                return files.read_text(out_dir / "handle") or handle
+            files.write_text(out_dir / "handle", handle)
         except OSError as error:
             raise UnavailableError(f"{out_dir}: {error.strerror or error}") from error
         return handle

@@ -25,6 +25,7 @@ class Patience:
         self._first_at: float | None = None  # monotonic s of the refusal since which some job has waited
         self._since: float | None = None  # likewise, since when none was taken or ran
         self._told = False
+        self._took_last = False  # whether it has taken one since it last refused one
         self._refusals = 0
         self._again_at = 0.0
 
@@ -34,23 +35,26 @@ class Patience:
         return time.monotonic() >= self._again_at
 
     def took(self) -> None:
-        self._took_any, self._since, self._refusals, self._again_at = True, None, 0, 0.0
+        self._took_any, self._took_last, self._since, self._refusals, self._again_at = True, True, None, 0, 0.0
 
     def room(self) -> None:
         """A job has ended: there may be room for another one."""
         self._again_at = 0.0
 
     def none_waits(self) -> None:
-        if self._told:
+        if self._told and self._took_last:
             self._tell("the scheduler takes jobs again")
         self._first_at, self._since, self._told, self._refusals, self._again_at = None, None, False, 0, 0.0
 
     def refused(self, error: Refused, *, others_run: bool) -> None:
-        """Raises it where there is no use in asking again."""
+        """Raises it where there is no use in asking again. ``others_run``: jobs that it took, perhaps from another
+        controller.
+        """
         now = time.monotonic()
+        self._took_any, self._took_last = self._took_any or others_run, False
         if self._since is None or others_run:
             self._since = now
-        if not (self._took_any or others_run) or now - self._since > LONGEST_S:
+        if not self._took_any or now - self._since > LONGEST_S:
             raise error
         self._first_at = self._first_at or now
         if not self._told and now - self._first_at >= _TELL_S:

@@ -22,6 +22,7 @@ from nas.deadline import within
 from nas.training.outcome import Word
 
 _ANSWER_S = 30.0
+_SUBMIT_S = 60.0
 _ASK_S = 2.0  # Slurm is asked about a job at most this often
 _LEAVE_S = 120.0  # a command that gave no answer is left alone for so long
 
@@ -51,7 +52,7 @@ class Slurm:
 
     def submit(self, request: Callable[[], AppDryRunInfo[Any]]) -> str:
         """The handle. Raises what ``devices.slurm.submit`` raises, TimeoutError where TorchX asks for ever."""
-        handle = slurm.submit(within(_ANSWER_S, request).request)
+        handle = slurm.submit(within(_ANSWER_S, request).request, _SUBMIT_S)
         self.watch(handle)
         return handle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -33,13 +34,24 @@ class TorchxJobs:
         self._alive: list[str] = []  # handles of local jobs that TorchX has not seen to have ended
 
     def submit(self, request: Callable[[], AppDryRunInfo[Any]]) -> str:
-        """The handle."""
+        """The handle. A job that is taken later than anybody waits is cancelled."""
         if self._scheduler == LOCAL:
             self._let_go()
-        handle = self._within(_SUBMIT_S.get(self._scheduler, _ANSWER_S), lambda: self._runner.schedule(request()))
-        if self._scheduler == LOCAL:
-            self._alive.append(handle)
-        return handle
+            self._alive.append(self._runner.schedule(request()))
+            return self._alive[-1]
+        late = threading.Event()
+
+        def schedule() -> str:
+            handle = self._runner.schedule(request())
+            if late.is_set():
+                self._runner.cancel(handle)
+            return handle
+
+        try:
+            return within(_SUBMIT_S.get(self._scheduler, _ANSWER_S), schedule)
+        except TimeoutError:
+            late.set()
+            raise
 
     def word(self, handle: str) -> Word | None:
         """What it says, of a cluster's job at most ``_ASK_S`` ago; ``None`` where it does not answer now."""

@@ -24,6 +24,7 @@ from nas.folder import RunFolder, TrialFolder
 from nas.generators import Limit, Objective
 from nas.jobs import Jobs
 from nas.journal import Journal, Trial
+from nas.launcher import Refused
 from nas.plan import Plan
 from nas.proposals import Proposal
 from nas.search import Search
@@ -55,6 +56,7 @@ class World:
         self.fates = fates
         self.cluster = cluster  # jobs outlive the controller
         self.refuses = False  # the scheduler takes no job
+        self.moods: list[bool] = []  # whether it takes the next ones, where others run; then it takes all
         self.fuse: int | None = None
         self.running: dict[Path, int] = {}  # job -> looks until it ends
         self.trained: Counter[int] = Counter()
@@ -86,6 +88,8 @@ class Launcher:
         self._world.step()
         if self._world.refuses:
             raise UnavailableError("the scheduler is away")
+        if self._world.running and self._world.moods and not self._world.moods.pop():
+            raise Refused("there are as many jobs as may be")
         out_dir.mkdir(parents=True)
         self._world.running[out_dir] = 2
         self._world.step()
@@ -228,13 +232,16 @@ def a_folder() -> Any:
     parallel=st.integers(1, 3),
     cluster=st.booleans(),
     several=st.booleans(),
+    moods=st.lists(st.booleans(), max_size=10),
 )
 def test_after_any_crashes_each_trial_ended_once_and_was_trained_to_the_end_at_most_once(
-    fates: list[str], fuses: list[int], parallel: int, cluster: bool, several: bool
+    fates: list[str], fuses: list[int], parallel: int, cluster: bool, several: bool, moods: list[bool]
 ) -> None:
     """``several``: each session is a controller of its own, which takes over what the one before it has left."""
     world = World(fates, cluster)
-    with a_folder() as (folder, store):
+    world.moods = moods if cluster else []
+    with a_folder() as (folder, store), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.patience._AGAIN_S", (0.0,))
         before: list[Any] = []
         names = [f"c{number}" if several and cluster else None for number in range(len(fuses) + 1)]
         for fuse, name in zip(fuses, names, strict=False):
@@ -244,10 +251,12 @@ def test_after_any_crashes_each_trial_ended_once_and_was_trained_to_the_end_at_m
             except Crash:
                 if not cluster:
                     world.running.clear()
+            except Refused:  # before any job of this session was taken, while those of the last one run
+                assert cluster
             events = store.events("s")
             assert events[: len(before)] == before
             before = events
-        world.fuse = None
+        world.fuse, world.moods = None, [] if fuses else world.moods
         assert one_session(world, folder, store, parallel, names[-1]) == "the budget is used up"
         check(world, store)
 

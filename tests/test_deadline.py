@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,6 +41,14 @@ class Runner:
     def __init__(self) -> None:
         self.asked = 0
         self.let_go = threading.Event()
+        self.cancelled: Queue[str] = Queue()
+
+    def schedule(self, request: object) -> str:
+        self.let_go.wait()
+        return "aws_batch://hwnas/7"
+
+    def cancel(self, handle: str) -> None:
+        self.cancelled.put(handle)
 
     def status(self, handle: str) -> Any:
         self.asked += 1
@@ -57,3 +66,12 @@ def test_a_scheduler_that_hangs_is_left_alone_for_a_while(monkeypatch: pytest.Mo
     runner.let_go.set()
     word = TorchxJobs(runner, "aws_batch").word("aws_batch://hwnas/7")  # type: ignore[arg-type]
     assert word is not None and word.running and word.reason == "aws_batch: running"
+
+
+def test_a_job_that_is_taken_after_its_deadline_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.torchx_jobs._ANSWER_S", 0.1)
+    runner = Runner()
+    with pytest.raises(TimeoutError):
+        TorchxJobs(runner, "aws_batch").submit(lambda: None)  # type: ignore[arg-type, return-value]
+    runner.let_go.set()
+    assert runner.cancelled.get(timeout=60) == "aws_batch://hwnas/7"

@@ -137,20 +137,23 @@ def test_a_cluster_that_took_jobs_and_takes_none_now_is_asked_again(
         jobs.start(Key(trial=trial), tmp_path / "candidate.json", tmp_path / str(trial) / "job")
     assert jobs.ended() == [] and len(cluster.calls("sbatch")) == 2  # the third is not tried a moment later
     assert len(jobs.running) == 3 and jobs.free == 2
-    jobs.stop(Key(trial=2))  # nothing of it runs
     cluster.does("sbatch", took)
     cluster.has_all("NODE_FAIL")
     assert [key.trial for key, _ in jobs.ended()] == [0]
     cluster.has_all("RUNNING")
+    jobs.start(Key(trial=3), tmp_path / "candidate.json", tmp_path / "3" / "job")  # behind those that wait
     assert jobs.ended() == []  # there is room now: asked at once
-    assert files.read_text(tmp_path / "1" / "job" / "handle") == "slurm://hwnas/3"
+    handles = [files.read_text(tmp_path / trial / "job" / "handle") for trial in "123"]
+    assert handles == [f"slurm://hwnas/{number}" for number in (3, 4, 5)]
     assert [line.partition(";")[0].rpartition(": ")[2] for line in told] == [
         "QOSMaxSubmitJobPerUserLimit",
         "the scheduler takes jobs again",
     ]
 
 
-def test_a_refusal_after_a_resumption_waits_for_the_jobs_that_run(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_refusal_after_a_resumption_waits_for_the_jobs_that_run(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "candidate.json").write_text("{}")
     files.write_text(tmp_path / "0" / "job" / "handle", HANDLE)
     cluster.does("sbatch", "exit 1")
@@ -158,6 +161,13 @@ def test_a_refusal_after_a_resumption_waits_for_the_jobs_that_run(cluster: Clust
     for trial in (0, 1):
         jobs.start(Key(trial=trial), tmp_path / "candidate.json", tmp_path / str(trial) / "job")
     assert len(jobs.running) == 2 and jobs.ended() == []
+    monkeypatch.setattr("nas.patience._AGAIN_S", (-1.0,))
+    monkeypatch.setattr("nas.launcher._SETTLE_S", -1.0)
+    monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
+    cluster.has_all("NODE_FAIL")
+    for _ in range(3):  # and for some minutes more
+        jobs.ended()
+    assert jobs.running == [Key(trial=1)]
 
 
 def test_a_cluster_that_takes_none_for_long_ends_the_search_once_none_runs(
@@ -184,7 +194,7 @@ def test_a_submission_that_hangs_is_refused_with_what_sbatch_said(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It tries again by itself where Slurm has too many jobs."""
-    monkeypatch.setattr("devices.slurm._SUBMIT_S", 1.0)
+    monkeypatch.setattr("nas.slurm._SUBMIT_S", 1.0)
     (tmp_path / "candidate.json").write_text("{}")
     cluster.does("sbatch", "echo 'sbatch: error: sleeping and retrying' >&2\nexec sleep 600")
     with pytest.raises(UnavailableError, match="sbatch: no answer within 1 s sbatch: error: sleeping and retrying"):
@@ -197,9 +207,9 @@ def test_who_was_cut_off_while_it_submitted_leaves_the_handle_of_its_successor(
     """That one has written a ticket of its own, and the late job will see it and end."""
     (tmp_path / "candidate.json").write_text("{}")
     out = tmp_path / "job"
-    cluster.does("sbatch", f"echo other > {out}/ticket; echo slurm://hwnas/9 > {out}/handle; echo 7")
-    assert Launcher("slurm").submit(tmp_path / "candidate.json", out) == HANDLE
-    assert (files.read_text(out / "handle") or "").strip() == "slurm://hwnas/9"
+    cluster.does("sbatch", f"printf other > {out}/ticket; printf slurm://hwnas/9 > {out}/handle; echo 7")
+    assert Launcher("slurm").submit(tmp_path / "candidate.json", out) == "slurm://hwnas/9"
+    assert files.read_text(out / "handle") == "slurm://hwnas/9" and cluster.calls("scancel") == ["scancel 7"]
 
 
 def test_what_a_person_hears_of_a_queue_and_of_silence(
@@ -207,15 +217,16 @@ def test_what_a_person_hears_of_a_queue_and_of_silence(
 ) -> None:
     monkeypatch.setattr("nas.slurm._ASK_S", -1.0)
     monkeypatch.setattr("nas.slurm._LEAVE_S", -1.0)
-    monkeypatch.setattr("nas.waiting._QUEUED_S", 0.0)
     (tmp_path / "candidate.json").write_text("{}")
     cluster.has_all("PENDING")
     cluster.does("squeue", "echo PartitionTimeLimit")
     told: list[str] = []
     jobs = jobs_of(Launcher("slurm"), told.append)
     jobs.start(Key(trial=0), tmp_path / "candidate.json", tmp_path / "job")
-    jobs.ended()
-    assert told == ["a job has waited in the queue for 0 minutes: PartitionTimeLimit"]
+    jobs._running[Key(trial=0)].idle_since -= 1000.0  # type: ignore[operator]
+    for _ in range(3):
+        jobs.ended()
+    assert told == ["a job has waited, queued or suspended, for 17 minutes: PartitionTimeLimit"]
     assert cluster.calls("squeue") == ["squeue --noheader --format=%r --jobs=1"]
 
     told.clear()

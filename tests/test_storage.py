@@ -217,7 +217,7 @@ def test_a_launcher_submits_adopts_and_gives_up_through_the_storage(
     def launcher() -> Launcher:
         made = Launcher("slurm", storage=url)
 
-        def submit(request: Any) -> str:
+        def submit(request: Any, longest_s: float) -> str:
             (replica,) = request.replicas.values()
             submitted.append([replica.entrypoint, *replica.args])
             return f"slurm://hwnas/{len(submitted)}"

@@ -44,6 +44,7 @@ _ASK_S = 5.0  # between two questions to the scheduler
 _LOOK_S = 1.0  # between two looks at its last answer, and for a sign of life
 _SILENCE_S = 45.0  # of a job that has begun
 _SILENT = "its scheduler does not answer"
+_SUBMIT_S = 20.0  # Slurm has to take the job; less than a session waits for its device, so that the reason is heard
 _END_S = 1.0  # for a job to end by itself, before it is cancelled
 _KEPT_S = 24 * 3600.0
 
@@ -139,11 +140,10 @@ class _Job:
 
     def __init__(self, device: Device, session: Path, agent: Path) -> None:
         from torchx.runner import Runner
-        from torchx.schedulers import get_scheduler_factories, slurm_scheduler
+        from torchx.schedulers import get_scheduler_factories
         from torchx.specs import AppDef, Resource, Role
 
         logging.getLogger("torchx").setLevel(logging.CRITICAL)
-        slurm_scheduler.SLURM_JOB_DIRS = os.devnull  # its index of log files, which it keeps in the current folder
         factories = get_scheduler_factories()
         if device.scheduler not in factories:
             raise InputError(f"scheduler: given {device.scheduler!r}; accepted: {', '.join(sorted(factories))}")
@@ -169,7 +169,7 @@ class _Job:
             request = self._runner.dryrun(AppDef(name="hwnas-agent", roles=[role]), device.scheduler, options)
             if device.scheduler == "slurm":
                 slurm.complete(request.request)
-                self._handle = slurm.submit(request.request)
+                self._handle = slurm.submit(request.request, _SUBMIT_S)
             else:
                 self._handle = self._runner.schedule(request)
         except Exception as error:  # a scheduler's: anything

@@ -112,7 +112,10 @@ def test_a_job_that_waits_in_the_queue_runs_and_has_not_begun(launcher: Launcher
     assert ended(launcher, handle, out).reason is None
 
 
-def test_a_partition_that_takes_no_jobs_for_a_while_is_asked_again(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_partition_that_takes_no_jobs_for_a_while_is_asked_again(
+    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.patience._TELL_S", 0.0)
     (tmp_path / "script.py").write_text(GOOD)
     (tmp_path / "candidate.json").write_text("{}")
     told: list[str] = []
