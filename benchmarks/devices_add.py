@@ -68,7 +68,7 @@ def _with(path: Path, name: str, entry: str) -> str:
 def _entry(name: str, host: str, config: Path | None) -> str:
     device = {"transport": "ssh", "host": host, "python": install.PYTHON}
     if config:
-        device["config"] = str(config.resolve())
+        device["config"] = str(config.expanduser().resolve())
     return tomli_w.dumps({"devices": {name: device}, "targets": {name: {"device": name}}})
 
 

@@ -58,13 +58,18 @@ def run(
     )
     extra = Extra(callers=callers, sustain_s=seconds("--sustain", sustain) if sustain else None, operators=operators)
     targets = [swept for target in setting.targets for swept in sweeps_.swept(target, sweeps, setting.fleet)]
+    if extra.sustain_s is not None:
+        extras.check_sustain(extra.sustain_s)
     if callers is not None and callers < 1:
         raise InputError(f"--callers: given {callers}; accepted: a whole number from 1")
     found: list[Profile] = []
     errors: list[HwnasError] = []
     with bench(setting) as here:
         boards = {board for target in targets for board in setting.fleet.boards(target.device)}
-        if len(boards) > 1 or any(target.device in setting.fleet.pools for target in targets):
+        # What may be away for a moment is waited for and tried again, be it a single board.
+        if len(boards) > 1 or any(
+            target.device in setting.fleet.pools or not setting.fleet.is_here(target.device) for target in targets
+        ):
 
             def finish(session: Session, job: Job, profile: Profile) -> Profile:
                 return _with_extras(session, job, profile, extra, lambda kind, data: None)
@@ -100,6 +105,7 @@ def measured(here: Bench, target: Target, plan: Plan, extra: Extra) -> list[Prof
     session = here.session(target)
     target = dataclasses.replace(target, device=session.name)  # of a pool, the board that it is
     usable = here.usable(target, plan)
+    session = here.session(target)  # it may have been connected anew
     jobs = [one for one in usable if isinstance(one, Job)]
     if not jobs:
         return [one for one in usable if isinstance(one, HwnasError)]

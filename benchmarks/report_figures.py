@@ -55,11 +55,16 @@ def hypervolume(results: Results) -> Figure | None:
 
 def volumes(results: Results, objectives: Sequence[Objective], reference: Mapping[str, float]) -> list[float]:
     """What the trials so far dominate, after each of them."""
-    rows: list[dict[str, float]] = []
-    found = []
+    front: list[dict[str, float]] = []
+    found, volume = [], 0.0
     for trial in results.trials:
-        rows += [trial.metrics] if trial.state == "completed" else []
-        found.append(pareto.hypervolume(rows, objectives, reference, results.limits))
+        if trial.state == "completed":
+            rows = [*front, trial.metrics]
+            members = [rows[index] for index in pareto.front(rows, objectives, results.limits)]
+            if members != front:
+                front = members
+                volume = pareto.hypervolume(front, objectives, reference, results.limits)
+        found.append(volume)
     return found
 
 

@@ -198,10 +198,11 @@ def _span(results: Results, trials: Sequence[Trial], name: str) -> Point:
 
     That is: the front, the incumbent, the reference point and the trials that beat it; without such, all trials.
     """
-    wanted = [t for t in trials if t.index in results.front or _beats_reference(results, t)]
+    reference = results.reference
+    wanted = [t for t in trials if t.index in results.front or _beats(t, reference, results.objectives)]
     wanted += [t for t in trials if wanted and t.source == BASELINE]
     values = [trial.metrics[name] for trial in wanted or trials if name in trial.metrics]
-    values += [results.reference[name]] if results.reference else []
+    values += [reference[name]] if reference else []
     low, high = min(values), max(values)
     reach = 0.5 * (high - low)
     others = [trial.metrics[name] for trial in trials if name in trial.metrics]
@@ -210,9 +211,8 @@ def _span(results: Results, trials: Sequence[Trial], name: str) -> Point:
     return min([low, *near]), max([high, *near])
 
 
-def _beats_reference(results: Results, trial: Trial) -> bool:
-    reference = results.reference
-    return reference is not None and pareto.front([reference, trial.metrics], results.objectives) == [1]
+def _beats(trial: Trial, reference: Mapping[str, float] | None, objectives: Sequence[Objective]) -> bool:
+    return reference is not None and pareto.front([reference, trial.metrics], objectives) == [1]
 
 
 def _inside(value: float, span: Point) -> bool:

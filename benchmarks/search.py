@@ -18,8 +18,17 @@ from nas.own_process import run_module
 from nas.study import Constraint, Study
 from nas.study_file import load_study
 from profiles.database import without_password
-from profiles.errors import HwnasError, InputError, Interrupted, MeasurementError, NothingFits, UnavailableError
+from profiles.errors import (
+    HwnasError,
+    InputError,
+    Interrupted,
+    MeasurementError,
+    NothingFits,
+    TrialError,
+    UnavailableError,
+)
 
+_REPORT_S = 1200.0  # Ax, for its part of it, is given 600
 _FAR = 1e300  # no figure lies beyond
 _HERE: dict[str, Any] = {"scheduler": "local_cwd", "options": {}, "image": "", "storage": None}  # of `train`
 
@@ -74,7 +83,8 @@ def _report(folder: Path, listener: Listener, wanted: bool, store: str | None) -
     listener("reporting", None, {})
     password = without_password(store)[1] if store else None
     try:
-        run_module("benchmarks.report", folder, environment={"PGPASSWORD": password} if password else None)
+        secret = {"PGPASSWORD": password} if password else None
+        run_module("benchmarks.report", folder, timeout_s=_REPORT_S, environment=secret)
     except UnavailableError as error:
         listener("unreported", None, {"reason": str(error)})
     except KeyboardInterrupt:
@@ -113,6 +123,9 @@ def _dry_run(study: Study, devices: object, out: Path, where: str) -> None:
                 listener(kind, index, {**data, "limits": []} if kind == "started" else data)
 
             results = run_study(tiny, out=folder / "run", fleet=devices, listener=told, where=where)  # type: ignore[arg-type]
+        for one in results.trials:  # with a baseline that went through there is a front all the same
+            if one.state != "completed":
+                raise TrialError(f"trial {one.index}: {one.state}: {one.reason}; its files: {folder / 'run'}")
     except Interrupted:
         raise Interrupted("interrupted; a dry run keeps nothing") from None
     except HwnasError:

@@ -202,10 +202,10 @@ class _Job:
         return status
 
     def _start(self) -> None:
+        self._event("started")
         if operation := depot.OPERATIONS.get(str(self._request.get("op"))):
             self._keep_file(operation)
             return
-        self._event("started")
         self._began = (time.monotonic(), utc_now())
         self._deadline = time.monotonic() + float(self._request.get("deadline_s", DEFAULT_DEADLINE_S))
         try:

@@ -68,6 +68,12 @@ def concurrent(session: Session, job: Job, target: Target, callers: int) -> dict
     }
 
 
+def check_sustain(seconds: float) -> None:
+    """Raises InputError."""
+    if not seconds >= 1:
+        raise InputError(f"--sustain: given {seconds:g} s; accepted: from 1s, such as 30s or 10m")
+
+
 def sustained(session: Session, job: Job, target: Target, seconds: float) -> dict[str, Any]:
     """Back to back for ``seconds``, in at least 10 windows of at most 1 s.
 
@@ -75,8 +81,7 @@ def sustained(session: Session, job: Job, target: Target, seconds: float) -> dic
     stays within 2 % of it, ``None`` where none does; ``slowdown``: steady / the median of the first three windows;
     ``windows``: time_s, p50_ms, p90_ms, samples, frequency_mhz, temperature_c and why it was disturbed.
     """
-    if not seconds >= 1:
-        raise InputError(f"--sustain: given {seconds:g} s; accepted: from 1s, such as 30s or 10m")
+    check_sustain(seconds)
     window_s = min(1.0, seconds / _LEAST_WINDOWS)
     answer = _request(
         session, "sustain", job, target, seconds=seconds, window_s=window_s, deadline_s=seconds + PRECISE.deadline_s

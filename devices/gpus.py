@@ -1,7 +1,8 @@
-"""Which NVIDIA GPUs this machine has, asked of the kernel: no driver library is loaded, no GPU is woken."""
+"""Which NVIDIA GPUs this machine has, asked of the kernel, and which of them is measured."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from typing import Any
 
 
 def visible(root: Path = Path("/"), environment: Mapping[str, str] | None = None) -> list[str]:
-    """What CUDA numbers 0, 1, ...: those of ``CUDA_VISIBLE_DEVICES`` where that is set, as it spells them.
+    """What CUDA numbers 0, 1, ...: those of ``CUDA_VISIBLE_DEVICES`` where that is set, as it spells them. No library
+    of the driver is loaded for that, and no GPU is woken.
 
     ``root``: the tree that holds ``dev``. A container may see /dev/nvidia2 and 3 alone, which CUDA numbers 0 and 1.
     Not covered: GPUs of WSL, which have no device file of their own.
@@ -23,11 +25,29 @@ def visible(root: Path = Path("/"), environment: Mapping[str, str] | None = None
 def first(nvml: Any, environment: Mapping[str, str] | None = None) -> Any:
     """NVML's handle of the GPU that CUDA numbers 0, on which all engines run. ``nvml``: pynvml, initialised.
 
-    Where GPUs of several kinds are in one machine, CUDA may count otherwise than NVML, unless CUDA_DEVICE_ORDER is
-    PCI_BUS_ID. Raises NVMLError.
+    Where GPUs of several kinds are in one machine, CUDA counts the fastest first and NVML by their slots, unless
+    CUDA_DEVICE_ORDER is PCI_BUS_ID: then CUDA is asked. Raises NVMLError.
     """
+    if _of_several_kinds(nvml) and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and (slot := _slot_of_first()):
+        return nvml.nvmlDeviceGetHandleByPciBusId(slot)
     name = next(iter(_given(environment) or ["0"]))
     return nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdecimal() else nvml.nvmlDeviceGetHandleByUUID(name)
+
+
+def _of_several_kinds(nvml: Any) -> bool:
+    handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
+    return len({nvml.nvmlDeviceGetName(handle) for handle in handles}) > 1
+
+
+def _slot_of_first() -> bytes | None:
+    """The PCI address of what CUDA numbers 0 in this process; ``None`` where its driver does not say."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, slot = ctypes.c_int(), ctypes.create_string_buffer(32)
+    said = cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0)
+    return None if said or cuda.cuDeviceGetPCIBusId(slot, len(slot), device) else slot.value
 
 
 def _given(environment: Mapping[str, str] | None) -> list[str] | None:

@@ -53,6 +53,7 @@ place = os.path.join(folder, sys.argv[2])
 if not os.path.isdir(place):
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|gz") as archive:
         archive.extractall(place + ".part")
+    os.sync()
     os.rename(place + ".part", place)
 """
 # Without site-packages, as the environment will be.

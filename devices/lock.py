@@ -62,7 +62,8 @@ class Lock:
     def _sign(self) -> None:
         # Always as long, and so replaced in one write: a reader never finds it empty.
         text = json.dumps({"pid": os.getpid(), "since": utc_now(), "client": self._client[:80]}).ljust(_SIGNATURE)
-        os.pwrite(self._file, text.encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: whose it is then nobody learns, but it is held
+            os.pwrite(self._file, text.encode(), 0)
 
 
 def holder_of(text: str) -> str:

@@ -31,7 +31,7 @@ def read_meter(path: Path, device: str, given: Any) -> dict[str, Any]:
     setting = {"name": name, **toml.validate(keys, _model(kind), where, prefix=f"{key}.").model_dump()}
     for inner, value in setting.items():
         if isinstance(value, Path):
-            setting[inner] = path.parent / value
+            setting[inner] = path.parent / value.expanduser()
             if not setting[inner].is_file():
                 accepted = f"a file; there is none at {setting[inner]}"
                 raise InputError.of(where, f"{key}.{inner}", str(value), accepted)

@@ -101,8 +101,11 @@ class Session:
         self._stdout.close()
         self._stderr.close()
 
-    def request(self, operation: str, *, deadline_s: float = 120.0, **parameters: Any) -> Record:
-        """The final record of one operation. ``deadline_s`` counts from when the device is free for it.
+    def request(
+        self, operation: str, *, deadline_s: float = 120.0, start_s: float = _START_S, **parameters: Any
+    ) -> Record:
+        """The final record of one operation. ``deadline_s`` counts from when the device is free for it; ``start_s``:
+        how long its first word about it may take, with the way of the request there.
 
         Raises what the device raised (an error of ``profiles.errors``), MeasurementError where the operation crashed or
         ran past its deadline, UnavailableError where the connection ended; after the latter the session is closed.
@@ -113,7 +116,7 @@ class Session:
         try:
             request = {"id": self._last_id, "op": operation, "deadline_s": deadline_s, **parameters}
             self._write(request)
-            final = self._answer(deadline_s)
+            final = self._answer(deadline_s, start_s)
         except BrokenPipeError:
             raise self._lost(_ENDED) from None
         except BaseException:  # Ctrl-C too: an answer may still come, and nobody would wait for it
@@ -167,8 +170,8 @@ class Session:
             except (OSError, ValueError):  # closed meanwhile; who waits for an answer learns why
                 return
 
-    def _answer(self, deadline_s: float) -> Record:
-        patience: float | None = time.monotonic() + _START_S
+    def _answer(self, deadline_s: float, start_s: float) -> Record:
+        patience: float | None = time.monotonic() + start_s
         since: float | None = None  # waiting
         while True:
             record = self._next(patience)

@@ -49,7 +49,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             content = file.read(_LARGEST + 1)
         if len(content) > _LARGEST:
             raise InputError(f"{path}: accepted: a TOML file of up to {_LARGEST:,} bytes")
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))  # some editors mark UTF-8
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except OSError as error:

@@ -14,6 +14,8 @@ from devices.depot import PIECE
 from profiles.records import digest_of
 
 Request = Callable[..., dict[str, Any]]  # Session.request
+_PIECE_S = 120.0  # for one piece on its way: 100 kbit/s
+_LEAST_S, _READ_PER_S = 120.0, 5e6  # for a device to read a file once more: a slow SD card
 
 
 def send(request: Request, path: Path, beside: Sequence[Path] = ()) -> str:
@@ -31,8 +33,9 @@ def send(request: Request, path: Path, beside: Sequence[Path] = ()) -> str:
             with part.open("rb") as file:
                 for offset in range(0, max(1, part.stat().st_size), PIECE):
                     data = base64.b64encode(file.read(PIECE)).decode()
-                    request("put", key=key, name=name, offset=offset, data=data)
-        folder = request("keep", key=key, files=digests)["folder"]
+                    request("put", key=key, name=name, offset=offset, data=data, start_s=_PIECE_S)
+        size = sum(part.stat().st_size for part in parts.values())
+        folder = request("keep", key=key, files=digests, deadline_s=_LEAST_S + size / _READ_PER_S)["folder"]
     return f"{folder}/{path.name}"
 
 

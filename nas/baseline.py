@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from onnx import GraphProto, TypeProto
 
 _WEIGHTS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8")
+_WEIGHED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_SAME_SHAPE = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity")
 # Products with weights whose cost is not told by their shapes here: then the whole is not known.
 _NOT_COUNTED = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm", "MatMulNBits")
 
@@ -96,8 +98,14 @@ def count(path: Path) -> dict[str, float]:
 
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
     kinds = {onnx.TensorProto.DataType.Value(name) for name in _WEIGHTS}
-    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    params = sum(math.prod(tensor.dims) for tensor in graph.initializer if tensor.dims and tensor.data_type in kinds)
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    tensors |= {node.output[0]: one.t for node in graph.node if node.op_type == "Constant" for one in node.attribute}
+    params = sum(math.prod(tensor.dims) for tensor in tensors.values() if tensor.dims and tensor.data_type in kinds)
+    weights: dict[str, tuple[int, ...] | None] = {name: tuple(tensor.dims) for name, tensor in tensors.items()}
+    for node in graph.node:  # in the order in which they run
+        if node.input and all(name in weights for name in node.input if name):
+            same = node.op_type in _SAME_SHAPE
+            weights |= dict.fromkeys(node.output, weights[node.input[0]] if same else None)
     counted: dict[str, float] = {"params": params, "model_size_mb": onnxfile.size_mb(path)}
     macs = _macs(graph, weights)
     return counted if macs is None else counted | {"macs": macs}
@@ -123,17 +131,18 @@ def against(
     return better
 
 
-def _macs(graph: GraphProto, weights: Mapping[str, tuple[int, ...]]) -> int | None:
+def _macs(graph: GraphProto, weights: Mapping[str, tuple[int, ...] | None]) -> int | None:
+    """``weights``: shapes of what is no activation, ``None`` where one is not known."""
     values = (*graph.input, *graph.value_info, *graph.output)
     shapes = {value.name: _dims(value.type)[1:] for value in values}
     macs = 0
     for node in graph.node:
         if node.op_type in _NOT_COUNTED:
             return None
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        if node.op_type not in _WEIGHED:
             continue
         weight = weights.get(node.input[1])
-        if weight is None and node.op_type == "MatMul":
+        if node.input[1] not in weights and node.op_type == "MatMul":
             continue  # of two activations, as in attention: not counted for candidates either
         shape = shapes.get(node.input[0] if node.op_type == "ConvTranspose" else node.output[0], ())
         if weight is None or not shape or not all(isinstance(size, int) for size in shape):

@@ -15,15 +15,19 @@ from nas.transfer import kept
 from profiles.errors import InputError
 
 
-def begin(study: Study, folder: RunFolder, bench: Bench, journal: Journal) -> None:
-    """Calibrate the targets, so that "4x" is a number and stays the same one for the whole study."""
+def begin(study: Study, folder: RunFolder, bench: Bench, journal: Journal, data: str | None = None) -> None:
+    """Calibrate the targets, so that "4x" is a number and stays the same one for the whole study. ``data``: the digest
+    of what the networks are trained on, ``None`` where none is.
+
+    Raises InputError where the targets or the data are others than when the run was begun.
+    """
     described = bench.described()
     if journal.last("started") is None:
         journal.notify("calibrating", targets=list(described))
         limits = [{"name": c.metric, "op": c.op, "bound": _bound(c.bound, c.target, bench)} for c in study.constraint]
         references = {name: bench.reference_ms(name) for name in described}
         while journal.last("started") is None:  # another controller may be quicker
-            about = {"targets": described, "limits": limits, "references_ms": references}
+            about = {"targets": described, "limits": limits, "references_ms": references, "data": data}
             if journal.append_now("started", None, **about, parameters=parameters_of(study)):
                 return
     begun = journal.last("started")
@@ -31,6 +35,8 @@ def begin(study: Study, folder: RunFolder, bench: Bench, journal: Journal) -> No
         raise InputError(
             f"{folder.path}: the targets differ from those it was begun with; begin anew with another --out"
         )
+    if begun is not None and None not in (known := begun.data.get("data"), data) and known != data:
+        raise InputError(f"{folder.path}: the data is not what it was begun with; begin anew with another --out")
     journal.append("resumed", None)
 
 

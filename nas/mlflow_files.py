@@ -59,11 +59,11 @@ def _write_run(results: Results, trial: Trial, experiment: Path, span: tuple[int
     folder = experiment / run
     began, ended = span
     errors = {f"{name}_sem": value for name, value in (trial.sems | trial.confirmed_sems).items()}
-    metrics: dict[str, list[Step]] = {name: [(ended, value, 0)] for name, value in (trial.figures | errors).items()}
+    figures = trial.figures | errors
+    metrics: dict[str, list[Step]] = {_flat(name): [(ended, value, 0)] for name, value in figures.items()}
     tb = results.folder.trial(trial.index).retry(trial.attempt) / "tb"
     for name, points in read_curves(tb).items():
-        flat = name.replace("/", ".")  # "loss/train" would make a folder of "loss"
-        metrics[f"curve/{flat}"] = [(ended, value, step) for step, value in points]
+        metrics[f"curve/{_flat(name)}"] = [(ended, value, step) for step, value in points]
     member = trial.index in results.front
     tags = {
         "mlflow.runName": f"trial {trial.index}",
@@ -124,6 +124,11 @@ def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
 
 def _lines(steps: Sequence[Step]) -> str:
     return "".join(f"{time} {value!r} {step:.0f}\n" for time, value, step in steps)
+
+
+def _flat(name: str) -> str:
+    """ "loss/train" would make a folder of "loss"."""
+    return name.replace("/", ".")
 
 
 def _accepted(name: str) -> str:

@@ -202,7 +202,8 @@ def write_results(results: Results) -> None:
 
 def _row(trial: Trial, metrics: Mapping[str, float], sems: Mapping[str, float]) -> dict[str, Any]:
     errors = {f"{name}_sem": value for name, value in sems.items()}
-    return {"trial": trial.index, "digest": trial.digest} | dict(trial.choices) | dict(metrics) | errors
+    # A training may have written a metric of any name: which trial and network it is stays readable.
+    return dict(metrics) | errors | dict(trial.choices) | {"trial": trial.index, "digest": trial.digest}
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], results: Results) -> pd.DataFrame:

@@ -173,7 +173,7 @@ def _search(
 ) -> str:
     """Why it ended: searched, confirmed, and the results written, by this controller or another one."""
     with account.span("measuring"):
-        begin(study, folder, candidates.bench, journal)
+        begin(study, folder, candidates.bench, journal, candidates.content[0] if candidates.content else None)
     objectives, limits = plan_of(study, journal.last("started"))
     plan = Plan(study=study, folder=folder, objectives=objectives, limits=limits)
     budget, train = study.budget, study.train

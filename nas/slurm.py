@@ -12,14 +12,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from torchx.specs import AppDryRunInfo
+from typing import TYPE_CHECKING, Any
 
 from devices import slurm
 from devices.slurm import id_of
 from nas.deadline import within
 from nas.training.outcome import Word
+
+if TYPE_CHECKING:
+    from torchx.specs import AppDryRunInfo
 
 _ANSWER_S = 30.0
 _SUBMIT_S = 60.0

@@ -6,12 +6,12 @@ candidate.json -> untrained.onnx -> profile-<target>.json -> (gate) -> job/ -> t
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,7 +29,7 @@ from nas.pareto import broken
 from nas.precision import PRECISION, without_precision
 from nas.spaces import SearchSpace, build
 from nas.study import Study
-from nas.training.score import score
+from nas.training.score import NAMES, score
 from nas.training.table import Table
 from profiles import files
 from profiles.errors import TrialError
@@ -102,8 +102,12 @@ class Candidates:
         """Of a baseline that is an ONNX file. Its copy in the run folder is what counts from now on."""
         if not folder.trained.exists():
             baseline.place(self.incumbent, folder.trained)
+        counted = baseline.count(folder.trained)
+        shipped = self.bench.artifact(folder.trained, self.study.targets[0], self.precision(trial))
+        if shipped != folder.trained:  # another precision, as of candidates
+            counted["model_size_mb"] = shipped.stat().st_size / 1e6
         values, sems = self._targets(trial, folder, folder.trained, None)
-        return baseline.count(folder.trained) | values, sems
+        return counted | values, sems
 
     def _targets(
         self, trial: Trial, folder: TrialFolder, onnx: Path, reference: tuple[Any, Any] | None
@@ -136,7 +140,10 @@ class Candidates:
             metrics = self.table.look_up(trial.choices)
             files.write_json(folder.metrics, metrics)
             return metrics
-        own = {name: value for name, value in written.items() if name not in trial.metrics and "@" not in name}
+        # Those of the front's confirmation have these names.
+        ours = {f"test_{name}" for name in NAMES[self.data.task]} - set(self.study.trained_metrics)
+        kept = {name for name in written if "@" not in name} - trial.metrics.keys() - ours
+        own = {name: value for name, value in written.items() if name in kept}
         metrics = own | self.score(trial, job, folder.trained, self.data.x_val, self.data.y_val, "val")
         shipped = self.bench.artifact(folder.trained, self.study.targets[0], self.precision(trial))
         if shipped.suffix == ONNX and shipped != folder.trained:
@@ -170,11 +177,12 @@ class Candidates:
         return answers
 
     def _scored(self, answers: Any, y: Any, split: str) -> dict[str, float]:
-        scores = {f"{split}_{name}": value for name, value in score(self.data.task, answers, y).items()}
-        for name, value in scores.items():
-            if not math.isfinite(value):
-                raise TrialError(f"{name} is {value}: the network's outputs are not all finite")
-        return scores
+        wanted = (len(y), self.data.outputs)
+        if self.data.task == "classification" and answers.shape != wanted:  # of one column, the largest is the first
+            raise TrialError(f"the network's output: given {answers.shape}; accepted: {wanted}, one for each class")
+        if not np.isfinite(answers).all():
+            raise TrialError(f"no score on the {split} split: the network's outputs are not all finite")
+        return {f"{split}_{name}": value for name, value in score(self.data.task, answers, y).items()}
 
     @property
     def incumbent(self) -> Path:

@@ -68,7 +68,7 @@ class Constraint(_Metric):
     def _one(self) -> Constraint:
         if (self.max is None) == (self.min is None):
             raise ValueError("exactly one of max and min")
-        if isinstance(self.bound, str) and not self.metric.startswith("latency_ms"):
+        if isinstance(self.bound, str) and self.metric.partition("@")[0].partition(".")[0] != "latency_ms":
             raise ValueError('a number: multiples such as "4x" are for latency_ms@TARGET')
         return self
 

@@ -65,7 +65,7 @@ def _with_found_names(study: Study, path: Path) -> Study:
     _look_up(path, "quantise", lambda: find_space(study.full_space))
     _look_up(path, "search.generator", lambda: _generator_exists(study.search.generator))
     if study.baseline is not None and study.baseline.onnx is not None:
-        onnx = str((path.parent / study.baseline.onnx).resolve())
+        onnx = _beside(path, study.baseline.onnx)
         study = study.model_copy(update={"baseline": Baseline(onnx=onnx)})
     elif study.baseline is not None:
         space = find_space(study.full_space)
@@ -73,7 +73,7 @@ def _with_found_names(study: Study, path: Path) -> Study:
         _look_up(path, "baseline.choices", lambda: check(space, choices))
         study = study.model_copy(update={"baseline": Baseline(choices=canonical(space, choices))})
     study = study.model_copy(update={"data": _with_found_files(study.data, path)})
-    runs = [str((path.parent / run).resolve()) for run in study.search.transfer]
+    runs = [_beside(path, run) for run in study.search.transfer]
     study = study.model_copy(update={"search": study.search.model_copy(update={"transfer": runs})})
     train = {"script": study.train.script, "table": study.train.table}
     found = {key: None if name is None else _beside(path, name) for key, name in train.items()}

@@ -75,6 +75,36 @@ def test_a_file_is_counted_as_the_network_that_it_came_from(
     assert found["model_size_mb"] == (tmp_path / "m.onnx").stat().st_size / 1e6
 
 
+@pytest.mark.parametrize("kind", ["constant", "quantised", "turned", "of two activations"])
+def test_weights_that_are_no_initialisers_are_weights_all_the_same(tmp_path: Path, kind: str) -> None:
+    """``None``: not known; a product of two activations is not counted, as of candidates."""
+    weights = np.ones((64, 10), np.int8 if kind == "quantised" else np.float32)
+    tensor = onnx.numpy_helper.from_array(weights, "w")
+    before, initialisers = [], [tensor]
+    if kind == "constant":
+        before, initialisers = [helper.make_node("Constant", [], ["weights"], value=tensor)], []
+    elif kind == "quantised":
+        initialisers.append(onnx.numpy_helper.from_array(np.float32(0.1), "scale"))
+        before = [helper.make_node("DequantizeLinear", ["w", "scale"], ["weights"])]
+    elif kind == "turned":
+        initialisers = [onnx.numpy_helper.from_array(weights.T.copy(), "w")]
+        before = [helper.make_node("Transpose", ["w"], ["weights"])]
+    else:
+        before = [helper.make_node("Expand", ["x", "w"], ["weights"])]
+        initialisers = [onnx.numpy_helper.from_array(np.array([64, 10]), "w")]
+    graph = helper.make_graph(
+        [*before, helper.make_node("MatMul", ["x", "weights"], ["y"])],
+        "m",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 64))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 10))],
+        initialisers,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    found = baseline.count(tmp_path / "m.onnx")
+    macs = {"constant": 640, "quantised": 640, "turned": None, "of two activations": 0}
+    assert (found.get("macs"), found["params"]) == (macs[kind], 0 if "two" in kind else 640)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -279,7 +279,9 @@ def fleet_file(folder: Path, meter: str) -> Path:
     return path
 
 
-def test_a_meter_is_a_name_or_a_table_and_its_files_lie_beside_the_fleet_file(tmp_path: Path) -> None:
+def test_a_meter_is_a_name_or_a_table_and_its_files_lie_beside_the_fleet_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "t.csv").write_text("0,2,0\n1,2,0\n2,3,1\n3,3,1\n")
     assert load_fleet().meters == {}
     assert load_fleet(fleet_file(tmp_path, '"rapl"')).meters["here"] == {
@@ -289,6 +291,9 @@ def test_a_meter_is_a_name_or_a_table_and_its_files_lie_beside_the_fleet_file(tm
         "period_s": 0.001,
     }
     found = load_fleet(fleet_file(tmp_path, '{name = "replay", trace = "t.csv"}'))
+    assert found.meters["here"] == {"name": "replay", "trace": tmp_path / "t.csv"}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = load_fleet(fleet_file(tmp_path, '{name = "replay", trace = "~/t.csv"}'))
     assert found.meters["here"] == {"name": "replay", "trace": tmp_path / "t.csv"}
 
 

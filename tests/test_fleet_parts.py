@@ -239,6 +239,9 @@ def test_two_users_share_one_lock() -> None:
     """In a folder as /tmp is: sticky, and everybody's."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         os.chmod(folder, 0o1777)
+        full = Lock(Path("/dev/full"))  # to be held all the same, unsigned
+        assert full.try_acquire()
+        full.release()
         lock = Lock(Path(folder) / "lock", "ann@lab")
         assert lock.try_acquire()
         child = os.fork()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -37,6 +37,29 @@ def test_gpus_are_those_of_the_kernel_that_are_not_hidden(tmp_path: Path) -> Non
     assert gpus.visible(tmp_path, {}) == ["0", "1", "2"]  # as CUDA counts, of few of many too
     assert gpus.visible(tmp_path, {"CUDA_VISIBLE_DEVICES": "2, GPU-8f"}) == ["2", "GPU-8f"]
     assert gpus.visible(tmp_path, {"CUDA_VISIBLE_DEVICES": ""}) == []
+
+
+def test_the_metered_gpu_is_the_one_that_cuda_counts_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nvml:
+        names: ClassVar[list[str]] = ["small", "large"]
+
+        def nvmlDeviceGetCount(self) -> int:
+            return len(self.names)
+
+        def nvmlDeviceGetHandleByIndex(self, number: int) -> int:
+            return number
+
+        def nvmlDeviceGetName(self, handle: int) -> str:
+            return self.names[handle]
+
+        def nvmlDeviceGetHandleByPciBusId(self, slot: bytes) -> str:
+            return slot.decode()
+
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    monkeypatch.setattr(gpus, "_slot_of_first", lambda: b"0000:41:00.0")
+    assert gpus.first(Nvml(), {}) == "0000:41:00.0"
+    monkeypatch.setattr(Nvml, "names", ["large", "large"])
+    assert gpus.first(Nvml(), {}) == 0 and gpus.first(Nvml(), {"CUDA_VISIBLE_DEVICES": "1"}) == 1
 
 
 def test_the_measured_gpu_is_not_for_training(fleet: Fleet) -> None:

@@ -22,7 +22,10 @@ LEAVES = {
     "openvino": ["devices/engines/openvino.py"],
     "torch_tensorrt": ["devices/engines/torch_tensorrt.py"],
     "torch": ["devices/engines/torch*.py", "devices/engines/_torch*.py", "nas/*", "benchmarks/figures/_deep.py"],
-    "torchx": ["nas/launcher.py", "nas/schedulers.py", "nas/training/component.py", "devices/transports/torchx.py"],
+    "torchx": [
+        *("nas/launcher.py", "nas/schedulers.py", "nas/torchx_jobs.py", "nas/training/component.py"),
+        "devices/transports/torchx.py",
+    ],
     "fsspec": ["nas/training/storage.py"],
     "ax": ["nas/*"],
     "botorch": ["nas/*"],

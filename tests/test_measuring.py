@@ -53,6 +53,8 @@ def options(**how: Any) -> dict[str, Any]:
 def test_a_profile_is_json_a_row_of_the_store_and_of_a_csv(
     setting: Any, root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    with pytest.raises(InputError, match=r"--sustain: given 0\.5 s; accepted: from 1s"):
+        profile.run(setting, **options(sustain="500ms"))
     profile.run(setting, **options(callers=2, sustain="1s", csv=tmp_path / "p.csv"))
     out, err = capsys.readouterr()
     found = json.loads(out)

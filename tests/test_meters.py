@@ -145,6 +145,14 @@ def test_hwmon_takes_the_one_chip_there_is_and_its_pace(tree: Tree) -> None:
         sensor.read()
 
 
+def test_hwmons_average_is_as_slow_as_what_it_is_over(tree: Tree) -> None:
+    chip = "sys/class/hwmon/hwmon1/"
+    root = tree({f"{chip}name": "power_meter", f"{chip}power1_average": 150_000_000})
+    assert opened("hwmon", root).period_s == 0.1
+    tree({f"{chip}power1_average_interval": 300_000})
+    assert opened("hwmon", root).period_s == 300.0
+
+
 def test_hwmon_prefers_energy_and_asks_which_chip(tree: Tree) -> None:
     first, second = "sys/class/hwmon/hwmon1/", "sys/class/hwmon/hwmon2/"
     root = tree({f"{first}name": "ina226", f"{first}energy1_input": 7_000_000, f"{first}power1_input": 1})
@@ -345,6 +353,7 @@ def nvml(energy: bool, instant: bool, usage: bool, capability: int = 9) -> types
         NVML_FI_DEV_POWER_INSTANT=186,
         nvmlInit=lambda: None,
         nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 1,
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlDeviceGetHandleByUUID=lambda uuid: 7,
         nvmlDeviceGetIndex=lambda handle: handle,

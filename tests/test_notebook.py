@@ -147,8 +147,10 @@ def test_an_experiment_of_mlflow(run: Path, tmp_path: Path) -> None:
 def test_tags_of_a_script_are_files_whatever_their_names(tmp_path: Path) -> None:
     results = write_example(tmp_path / "run")
     write_curves(results.folder.trial(0).retry(0) / "tb" / "own", {"loss": [1.0], "loss/train": [2.0], "a/b/c": [3.0]})
+    results.trials[0].metrics["top5/a/b"] = 0.5
     experiment = mlflow_files.write(results, tmp_path / "mlruns")
     (trial,) = [path.parent.parent for path in experiment.glob("*/tags/hwnas.trial") if path.read_text() == "0"]
+    assert (trial / "metrics" / "top5.a.b").is_file()
     assert {"loss", "loss.train", "a.b.c"} <= {path.name for path in (trial / "metrics" / "curve").iterdir()}
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from report_example import STUDY, write_example
 
+from nas.begin import begin
 from nas.closing import interrupt
 from nas.folder import RunFolder, as_it_was
-from nas.journal import Journal
-from nas.results import read_results, trials_frame, write_results
+from nas.journal import Journal, Trial
+from nas.results import _row, read_results, trials_frame, write_results
+from nas.study import Study
 from profiles.errors import InputError
 from profiles.store import Store
 
@@ -58,6 +63,22 @@ def test_a_search_that_is_refused_before_its_first_trial_leaves_no_study(tmp_pat
             run.study.touch()
             raise InputError("mistyped")
         assert run.study.exists() == run.database.exists() == left
+
+
+def test_a_run_whose_data_have_changed_is_not_gone_on_with(tmp_path: Path) -> None:
+    study = Study.model_validate(tomllib.loads(STUDY))
+    bench: Any = SimpleNamespace(described=dict, reference_ms=lambda name: 1.0)
+    with Store("sqlite://") as store:
+        begin(study, RunFolder(tmp_path), bench, Journal(store, "s"), "one")
+        begin(study, RunFolder(tmp_path), bench, Journal(store, "s"), "one")
+        with pytest.raises(InputError, match="the data is not what it was begun with"):
+            begin(study, RunFolder(tmp_path), bench, Journal(store, "s"), "other")
+
+
+def test_a_metric_of_any_name_leaves_number_and_choices_as_they_are() -> None:
+    trial = Trial(index=7, choices={"kernel": 3}, digest="d", source="sobol")
+    row = _row(trial, {"trial": 5.0, "kernel": 99.0, "val_accuracy": 0.5}, {})
+    assert row == {"trial": 7, "digest": "d", "kernel": 3, "val_accuracy": 0.5}
 
 
 def test_a_baseline_without_choices_leaves_whole_numbers_whole(tmp_path: Path) -> None:

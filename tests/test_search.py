@@ -284,9 +284,9 @@ def build(choices, *, input_shape, outputs):
 
 
 def test_a_search_for_another_device_trains_nothing_that_was_trained(tmp_path: Path) -> None:
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "ten.py").write_text(SPACE)
-    study = write_study(tmp_path, space='"own:ten"', generator='"hwnas"', trials="10", seeds="0")
+    (tmp_path / "curves").mkdir()  # a name that a file beside the default training script has
+    (tmp_path / "curves" / "ten.py").write_text(SPACE)
+    study = write_study(tmp_path, space='"curves:ten"', generator='"hwnas"', trials="10", seeds="0")
     for name, further in (("small", []), ("again", ["--set", 'search.transfer=["runs/small"]'])):
         ran = hwnas("search", study, "--out", f"runs/{name}", *further, cwd=tmp_path, path=tmp_path)
         assert ran.returncode == 0, ran.stderr

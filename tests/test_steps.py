@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ class Bench:
         answers[-1] = self._last
         return answers
 
+    def artifact(self, onnx: Path, name: str, precision: str | None = None) -> Path:
+        return onnx
+
     def interleaved(self, onnx: list[Path], *rest: Any) -> list[Any]:
         return [MeasurementError("not measured") for _ in onnx]
 
@@ -78,15 +82,35 @@ def test_a_score_that_is_no_number_is_a_failed_trial(tmp_path: Path, last: float
         proposals: Any = None  # which is told of networks of the space alone
         Endings(plan, candidates, journal, proposals, Account()).complete(journal.trials[0], Outcome())
         assert journal.trials[0].state == "failed"
-        assert str(journal.trials[0].reason).startswith("evaluation: val_rmse is ")
+        assert str(journal.trials[0].reason).startswith("evaluation: no score on the val split: ")
 
 
 def test_a_score_is_finite_or_names_its_metric(tmp_path: Path) -> None:
     x, y = np.ones((4, 2), np.float32), np.arange(4, dtype=np.float32)
     scores = candidates_of(Bench()).score(FILE, tmp_path, tmp_path / "m.onnx", x, y, "val")
     assert scores["val_rmse"] == pytest.approx(math.sqrt(14 / 4))
-    with pytest.raises(TrialError, match="test_rmse is nan: the network's outputs are not all finite"):
+    with pytest.raises(TrialError, match="no score on the test split: the network's outputs are not all finite"):
         candidates_of(Bench(math.nan)).score(FILE, tmp_path, tmp_path / "m.onnx", x, y, "test")
+
+
+def test_classes_are_answered_by_a_column_each_in_every_row(tmp_path: Path) -> None:
+    """Of one column the largest is always the first; a row without numbers would only count as wrong."""
+    candidates = candidates_of(Bench())
+    y = np.array([0, 0, 1])
+    two = replace(candidates, data=replace(candidates.data, task="classification", outputs=2))
+    with pytest.raises(TrialError, match=r"given \(3, 1\); accepted: \(3, 2\), one for each class"):
+        two._scored(np.ones((3, 1)), y, "val")
+    right = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert two._scored(right, y, "val") == {"val_accuracy": 1.0}
+    right[2, 0] = math.nan
+    with pytest.raises(TrialError, match="not all finite"):
+        two._scored(right, y, "val")
+
+
+def test_what_a_training_says_of_the_test_split_is_not_taken_for_the_confirmation(tmp_path: Path) -> None:
+    candidates, folder = candidates_of(Bench()), RunFolder(tmp_path).trial(0)
+    found = candidates.evaluate(FILE, folder, folder.job, {"test_rmse": 0.1, "mine": 2.0, "val_rmse": 0.1})
+    assert found.keys() == {"mine", "val_rmse", "val_r2"} and found["val_rmse"] > 1
 
 
 def test_a_tables_row_takes_the_place_of_a_score(tmp_path: Path) -> None:

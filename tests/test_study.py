@@ -84,6 +84,7 @@ def test_only_the_budget_may_grow_on_resume(path: Path) -> None:
         (('goal = "max"', 'goal = "up"'), ["objective.0.goal", "up"]),
         (('max = "4x"', 'max = "4 x"'), ["constraint.0.max", "4 x"]),
         (('max = "4x"', "max = nan"), ["constraint.0.max"]),
+        (('metric = "latency_ms@local"\nmax', 'metric = "latency_ms_gpu"\nmax'), ["constraint.0", "multiples"]),
         (('max = "4x"', ""), ["constraint.0", "exactly one of max and min"]),
         (('name = "s"', 'name = "../s"'), ["name", "../s"]),
         (('name = "s"', "name = s"), ["not TOML"]),

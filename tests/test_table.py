@@ -10,7 +10,7 @@ import pytest
 
 from nas.data import load
 from nas.spaces import Choice, Range
-from nas.training.table import read_table
+from nas.training.table import read_cells, read_table
 from profiles.errors import InputError, TrialError
 
 
@@ -99,6 +99,12 @@ class Merged(Space):
 
     def canonical(self, choices: dict[str, Any]) -> dict[str, Any]:
         return choices | {"width": 8} if choices["op"] == "none" else choices
+
+
+def test_a_table_as_excel_writes_it(tmp_path: Path) -> None:
+    text = "width,val_accuracy\r\n8,0.5\r\n\r\n"
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_cells(tmp_path / "t.csv", ["width"], "width") == [{"width": "8", "val_accuracy": "0.5"}]
 
 
 def test_rows_are_those_of_networks_however_they_are_written(tmp_path: Path) -> None:

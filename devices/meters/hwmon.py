@@ -4,7 +4,8 @@
     meter = {name = "hwmon", chip = "ina226", channel = 1}  # /sys/class/hwmon/hwmon*/name
 
 An energy counter is preferred to power. Its pace is the driver's ``update_interval`` where it says one, else
-``period_s``. What it covers depends on where the chip sits on the board.
+``period_s``; of an average at least the time that it is over (``power1_average_interval``). What it covers depends on
+where the chip sits on the board.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ class Meter:
             counters = Counters([path], [None], _PERMISSION)
             return Sensor(label=label, quantity="energy_j", period_s=period_s, read=counters)
         number(path, _PERMISSION)
+        if path.name.endswith("average"):  # over so long, however often it is computed
+            interval = optional(path.with_name(f"{path.name}_interval")) or ""
+            period_s = max(period_s, int(interval) / 1e3 if interval.isdigit() else 0.0)
         read = powers(lambda: number(path, _PERMISSION) / 1e6)
         return Sensor(label=label, quantity="power_w", period_s=period_s, read=read)
 

@@ -35,6 +35,8 @@ OPTIONS = (
     "PasswordAuthentication=no",
     "ForwardX11=no",
     "ForwardAgent=no",
+    "ClearAllForwardings=yes",  # those of the user's configuration are for logins
+    "RemoteCommand=none",
     "ControlMaster=no",  # a connection that others share would end with theirs, or theirs with ours
     "ControlPath=none",
     "ConnectTimeout=10",
@@ -47,9 +49,9 @@ _BOOT_S = 60.0  # from the connection to the agent's arrival; ssh itself gives u
 _REASONS = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host key has changed; if you know why: ssh-keygen -R {name}, then connect once with ssh {host}",
+        "its host key has changed; if you know why: ssh-keygen -R {name}, then connect once with {ssh}",
     ),
-    ("Host key verification failed", "its host key is not known; to see and accept it: ssh {host}"),
+    ("Host key verification failed", "its host key is not known; to see and accept it: {ssh}"),
     (r"Permission denied \(", "it accepts none of your keys: ssh-copy-id {host}"),
     ("Exec format error|cannot execute binary file", "{python} is a program for another kind of processor"),
     ("Timeout, server .* not responding", "the link is down, or the device is off"),
@@ -76,8 +78,7 @@ class Device(pydantic.BaseModel):
     def command(self, *words: str) -> list[str]:
         """What runs ``words`` there; they go through the login shell of the device."""
         options = [part for option in OPTIONS for part in ("-o", option)]
-        file = ["-F", os.path.expanduser(self.config)] if self.config else []
-        return ["ssh", "-T", *file, *options, "--", self.host, _join(words)]
+        return ["ssh", "-T", *self._file(), *options, "--", self.host, _join(words)]
 
     def start(self, agent: Path, stderr: int) -> subprocess.Popen[bytes]:
         process = piped(
@@ -102,12 +103,26 @@ class Device(pydantic.BaseModel):
     def explain(self, status: int | None, stderr: str) -> str:
         for pattern, reason in _REASONS:
             if re.search(pattern, stderr):
-                return reason.format(host=self.host, name=self.host.rpartition("@")[2], python=self.python)
+                name = self._known_as() if "{name}" in reason else ""
+                ssh = shlex.join(["ssh", *self._file(), self.host])
+                return reason.format(host=self.host, name=name, ssh=ssh, python=self.python)
         if status == NOT_FOUND:
             return f"there is no {self.python}; give its path as python, or: hwnas devices add {self.host}"
         if status == _NOT_EXECUTABLE:
             return f"{self.python} is not a program that runs there"
         return last_line(stderr)
+
+    def _file(self) -> list[str]:
+        return ["-F", os.path.expanduser(self.config)] if self.config else []
+
+    def _known_as(self) -> str:
+        """As known_hosts spells it, for a shell: ``host`` may be an alias of ssh's configuration."""
+        command = ["ssh", *self._file(), "-G", "--", self.host]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+        name = said.get("hostkeyalias") or said.get("hostname") or self.host.rpartition("@")[2]
+        port = said.get("port", "22")
+        return name if port == "22" or "hostkeyalias" in said else shlex.quote(f"[{name}]:{port}")
 
     def _word(self, process: subprocess.Popen[bytes], stderr: int) -> str:
         """ "have" or "need". Raises UnavailableError with the reason why there is neither."""

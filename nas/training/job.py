@@ -58,7 +58,9 @@ def main(arguments: list[str]) -> int:
         print(f"{options.out_dir}: not this job's: another one took its place, or this node lacks it", file=sys.stderr)
         return 1
     script = OURS if str(options.script) == DEFAULT else options.script
-    command = [sys.executable, str(script), str(options.candidate), str(options.out_dir)]
+    # Ours is no place to look for modules: a space or data set of the user's may be called as a file beside it.
+    python = [sys.executable, "-P"] if script == OURS else [sys.executable]
+    command = [*python, str(script), str(options.candidate), str(options.out_dir)]
     return _Job(command, options.out_dir, options.die_with, options.grace, options.app_id).run()
 
 

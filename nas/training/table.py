@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -72,8 +73,10 @@ def read_cells(path: Path, columns: Sequence[str], accepted: str) -> list[dict[s
     in words, is not there or twice.
     """
     try:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
-            lines = list(csv.reader(file, strict=True))
+        plain = path.suffix != ".gz"
+        # Excel marks UTF-8 at the beginning of the file.
+        with path.open("rb") if plain else gzip.open(path) as packed:
+            lines = [row for row in csv.reader(io.TextIOWrapper(packed, "utf-8-sig", newline=""), strict=True) if row]
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; accepted: a .csv or .csv.gz file") from error
     except (csv.Error, EOFError, zlib.error, UnicodeDecodeError) as error:
