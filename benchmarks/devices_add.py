@@ -55,7 +55,7 @@ def add(host: str, *, name: str | None, path: Path | None, python: str, config: 
 
 def _with(path: Path, name: str, entry: str) -> str:
     """The text of the fleet file with ``entry`` at its end. Raises InputError where that is not TOML."""
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    before = path.read_text(encoding="utf-8-sig") if path.exists() else ""
     text = before + ("\n" if before and not before.endswith("\n\n") else "") + entry
     try:
         tomllib.loads(text)

@@ -66,10 +66,10 @@ def run(
     errors: list[HwnasError] = []
     with bench(setting) as here:
         boards = {board for target in targets for board in setting.fleet.boards(target.device)}
-        # What may be away for a moment is waited for and tried again, be it a single board.
-        if len(boards) > 1 or any(
-            target.device in setting.fleet.pools or not setting.fleet.is_here(target.device) for target in targets
-        ):
+        # A board may be away for a moment: it is waited for and tried again. Several models on one board alone are
+        # timed in turns instead.
+        single = len(here.jobs) == len(targets) == 1 and not setting.fleet.is_here(targets[0].device)
+        if len(boards) > 1 or single or any(target.device in setting.fleet.pools for target in targets):
 
             def finish(session: Session, job: Job, profile: Profile) -> Profile:
                 return _with_extras(session, job, profile, extra, lambda kind, data: None)

@@ -78,8 +78,12 @@ def keep(request: Record) -> Record:
         if _sha256(part / _inside(name)) != expected:
             shutil.rmtree(part, ignore_errors=True)
             raise UnavailableError(f"{name}: arrived damaged; is the disk of the device sound?")
-    with contextlib.suppress(OSError):  # a board that loses its power would else keep empty files under that key
-        _sync(*part.rglob("*"), part)
+    try:
+        with _room(0):
+            _sync(*part.rglob("*"), part)  # a board that loses its power would else keep empty files under that key
+    except UnavailableError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     with contextlib.suppress(OSError):  # another session was faster: its files are the same
         part.rename(place)
         _sync(place.parent)
@@ -167,11 +171,14 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(*paths: Path) -> None:
-    """Files, or the names in folders."""
+    """Files, or the names in folders, on file systems that know how to. Raises OSError."""
     for path in paths:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
         finally:
             os.close(handle)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -35,8 +36,11 @@ def first(nvml: Any, environment: Mapping[str, str] | None = None) -> Any:
 
 
 def _of_several_kinds(nvml: Any) -> bool:
-    handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
-    return len({nvml.nvmlDeviceGetName(handle) for handle in handles}) > 1
+    names = set()
+    for number in range(nvml.nvmlDeviceGetCount()):
+        with contextlib.suppress(nvml.NVMLError):  # one that this process may not open, or that is lost
+            names.add(nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(number)))
+    return len(names) > 1
 
 
 def _slot_of_first() -> bytes | None:

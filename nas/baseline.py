@@ -99,9 +99,11 @@ def count(path: Path) -> dict[str, float]:
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
     kinds = {onnx.TensorProto.DataType.Value(name) for name in _WEIGHTS}
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    tensors |= {node.output[0]: one.t for node in graph.node if node.op_type == "Constant" for one in node.attribute}
+    constants = [(node.output[0], one) for node in graph.node if node.op_type == "Constant" for one in node.attribute]
+    tensors |= {name: one.t for name, one in constants if one.name == "value"}
     params = sum(math.prod(tensor.dims) for tensor in tensors.values() if tensor.dims and tensor.data_type in kinds)
-    weights: dict[str, tuple[int, ...] | None] = {name: tuple(tensor.dims) for name, tensor in tensors.items()}
+    weights: dict[str, tuple[int, ...] | None] = {name: None for name, _ in constants}
+    weights |= {name: tuple(tensor.dims) for name, tensor in tensors.items()}
     for node in graph.node:  # in the order in which they run
         if node.input and all(name in weights for name in node.input if name):
             same = node.op_type in _SAME_SHAPE
@@ -145,7 +147,7 @@ def _macs(graph: GraphProto, weights: Mapping[str, tuple[int, ...] | None]) -> i
         if node.input[1] not in weights and node.op_type == "MatMul":
             continue  # of two activations, as in attention: not counted for candidates either
         shape = shapes.get(node.input[0] if node.op_type == "ConvTranspose" else node.output[0], ())
-        if weight is None or not shape or not all(isinstance(size, int) for size in shape):
+        if weight is None or len(weight) < 2 or not shape or not all(isinstance(size, int) for size in shape):
             return None
         macs += math.prod(shape) * _each(node, weight)
     return macs

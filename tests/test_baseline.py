@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,7 @@ def test_a_file_is_counted_as_the_network_that_it_came_from(
     assert found["model_size_mb"] == (tmp_path / "m.onnx").stat().st_size / 1e6
 
 
-@pytest.mark.parametrize("kind", ["constant", "quantised", "turned", "of two activations"])
+@pytest.mark.parametrize("kind", ["constant", "vector", "quantised", "turned", "of two activations"])
 def test_weights_that_are_no_initialisers_are_weights_all_the_same(tmp_path: Path, kind: str) -> None:
     """``None``: not known; a product of two activations is not counted, as of candidates."""
     weights = np.ones((64, 10), np.int8 if kind == "quantised" else np.float32)
@@ -83,6 +85,8 @@ def test_weights_that_are_no_initialisers_are_weights_all_the_same(tmp_path: Pat
     before, initialisers = [], [tensor]
     if kind == "constant":
         before, initialisers = [helper.make_node("Constant", [], ["weights"], value=tensor)], []
+    elif kind == "vector":
+        before, initialisers = [helper.make_node("Constant", [], ["weights"], value_floats=[1.0] * 64)], []
     elif kind == "quantised":
         initialisers.append(onnx.numpy_helper.from_array(np.float32(0.1), "scale"))
         before = [helper.make_node("DequantizeLinear", ["w", "scale"], ["weights"])]
@@ -101,8 +105,11 @@ def test_weights_that_are_no_initialisers_are_weights_all_the_same(tmp_path: Pat
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
     found = baseline.count(tmp_path / "m.onnx")
-    macs = {"constant": 640, "quantised": 640, "turned": None, "of two activations": 0}
-    assert (found.get("macs"), found["params"]) == (macs[kind], 0 if "two" in kind else 640)
+    macs = {"constant": 640, "quantised": 640, "turned": None, "vector": None, "of two activations": 0}
+    assert (found.get("macs"), found["params"]) == (
+        macs[kind],
+        640 if kind in ("constant", "quantised", "turned") else 0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,6 +210,17 @@ def test_a_search_beside_a_file_that_ships_today(tmp_path: Path, digits: Dataset
     grown = hwnas("search", study, "--resume", "--trials", "4", cwd=tmp_path)
     assert grown.returncode == 0, grown.stderr
     assert [trial.source for trial in read_results(run).trials][:2] == ["baseline", "sobol"]
+
+
+def test_a_dry_run_fails_where_the_candidate_does_though_the_baseline_does_not(tmp_path: Path) -> None:
+    write_file(tmp_path / "shipped.onnx")
+    study = write_study(tmp_path, 'sys.exit("my bug")')
+    study.write_text(study.read_text() + '\n[baseline]\nonnx = "shipped.onnx"\n')
+    ran = hwnas("search", study, "--dry-run", cwd=tmp_path)
+    assert ran.returncode == 3 and "went through" not in ran.stderr
+    found = re.search(r"hwnas: trial 1: failed: .*my bug; its files: (\S+)", ran.stderr)
+    assert found is not None and (Path(found[1]) / "trials" / "1" / "job" / "stderr.log").is_file()
+    shutil.rmtree(Path(found[1]).parent)
 
 
 @pytest.mark.timeout(400)

@@ -41,7 +41,8 @@ def test_gpus_are_those_of_the_kernel_that_are_not_hidden(tmp_path: Path) -> Non
 
 def test_the_metered_gpu_is_the_one_that_cuda_counts_first(monkeypatch: pytest.MonkeyPatch) -> None:
     class Nvml:
-        names: ClassVar[list[str]] = ["small", "large"]
+        names: ClassVar[list[str]] = ["small", "large", "lost"]
+        NVMLError = OSError
 
         def nvmlDeviceGetCount(self) -> int:
             return len(self.names)
@@ -50,6 +51,8 @@ def test_the_metered_gpu_is_the_one_that_cuda_counts_first(monkeypatch: pytest.M
             return number
 
         def nvmlDeviceGetName(self, handle: int) -> str:
+            if self.names[handle] == "lost":
+                raise self.NVMLError
             return self.names[handle]
 
         def nvmlDeviceGetHandleByPciBusId(self, slot: bytes) -> str:
@@ -58,7 +61,7 @@ def test_the_metered_gpu_is_the_one_that_cuda_counts_first(monkeypatch: pytest.M
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     monkeypatch.setattr(gpus, "_slot_of_first", lambda: b"0000:41:00.0")
     assert gpus.first(Nvml(), {}) == "0000:41:00.0"
-    monkeypatch.setattr(Nvml, "names", ["large", "large"])
+    monkeypatch.setattr(Nvml, "names", ["large", "large", "lost"])
     assert gpus.first(Nvml(), {}) == 0 and gpus.first(Nvml(), {"CUDA_VISIBLE_DEVICES": "1"}) == 1
 
 

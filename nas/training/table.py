@@ -76,7 +76,9 @@ def read_cells(path: Path, columns: Sequence[str], accepted: str) -> list[dict[s
         plain = path.suffix != ".gz"
         # Excel marks UTF-8 at the beginning of the file.
         with path.open("rb") if plain else gzip.open(path) as packed:
-            lines = [row for row in csv.reader(io.TextIOWrapper(packed, "utf-8-sig", newline=""), strict=True) if row]
+            lines = list(csv.reader(io.TextIOWrapper(packed, "utf-8-sig", newline=""), strict=True))
+        while lines and not lines[-1]:
+            lines.pop()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; accepted: a .csv or .csv.gz file") from error
     except (csv.Error, EOFError, zlib.error, UnicodeDecodeError) as error:
