@@ -179,7 +179,8 @@ class Candidates:
     def _scored(self, answers: Any, y: Any, split: str) -> dict[str, float]:
         wanted = (len(y), self.data.outputs)
         if self.data.task == "classification" and answers.shape != wanted:  # of one column, the largest is the first
-            raise TrialError(f"the network's output: given {answers.shape}; accepted: {wanted}, one for each class")
+            given = f"the network's output for {len(y)} inputs has the shape {answers.shape}"
+            raise TrialError(f"{given}; accepted: {wanted}, one column for each class")
         if not np.isfinite(answers).all():
             raise TrialError(f"no score on the {split} split: the network's outputs are not all finite")
         return {f"{split}_{name}": value for name, value in score(self.data.task, answers, y).items()}

@@ -81,7 +81,7 @@ def confirmed(trial: Trial, folder: Path, candidates: Candidates, journal: Journ
 
 def test_a_score_that_is_no_number_is_the_reason(tmp_path: Path, journal: Journal) -> None:
     found = confirmed(FILE, tmp_path, candidates_of(Bench(math.nan)), journal, Launcher(None))
-    assert str(found.confirm_reason).startswith("test_rmse is nan") and found.confirmed == {}
+    assert str(found.confirm_reason).startswith("no score on the test split: ") and found.confirmed == {}
     assert str(found.unconfirmed).endswith("; measuring on local: not measured")
 
 

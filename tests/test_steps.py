@@ -98,7 +98,7 @@ def test_classes_are_answered_by_a_column_each_in_every_row(tmp_path: Path) -> N
     candidates = candidates_of(Bench())
     y = np.array([0, 0, 1])
     two = replace(candidates, data=replace(candidates.data, task="classification", outputs=2))
-    with pytest.raises(TrialError, match=r"given \(3, 1\); accepted: \(3, 2\), one for each class"):
+    with pytest.raises(TrialError, match=r"has the shape \(3, 1\); accepted: \(3, 2\), one column"):
         two._scored(np.ones((3, 1)), y, "val")
     right = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     assert two._scored(right, y, "val") == {"val_accuracy": 1.0}
