@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -68,7 +69,7 @@ def _with(path: Path, name: str, entry: str) -> str:
 def _entry(name: str, host: str, config: Path | None) -> str:
     device = {"transport": "ssh", "host": host, "python": install.PYTHON}
     if config:
-        device["config"] = str(config.expanduser().resolve())
+        device["config"] = os.path.realpath(os.path.expanduser(config))
     return tomli_w.dumps({"devices": {name: device}, "targets": {name: {"device": name}}})
 
 

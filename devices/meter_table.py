@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import pydantic
 
 from devices import meters, toml
+from devices.transports import at_home
 from profiles import registry
 from profiles.errors import InputError
 
@@ -31,7 +32,10 @@ def read_meter(path: Path, device: str, given: Any) -> dict[str, Any]:
     setting = {"name": name, **toml.validate(keys, _model(kind), where, prefix=f"{key}.").model_dump()}
     for inner, value in setting.items():
         if isinstance(value, Path):
-            setting[inner] = path.parent / value.expanduser()
+            try:
+                setting[inner] = path.parent / at_home(str(value))
+            except ValueError as error:
+                raise InputError.of(where, f"{key}.{inner}", str(value), str(error)) from None
             if not setting[inner].is_file():
                 accepted = f"a file; there is none at {setting[inner]}"
                 raise InputError.of(where, f"{key}.{inner}", str(value), accepted)

@@ -6,6 +6,7 @@ candidate.json -> untrained.onnx -> profile-<target>.json -> (gate) -> job/ -> t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +184,11 @@ class Candidates:
             raise TrialError(f"{given}; accepted: {wanted}, one column for each class")
         if not np.isfinite(answers).all():
             raise TrialError(f"no score on the {split} split: the network's outputs are not all finite")
-        return {f"{split}_{name}": value for name, value in score(self.data.task, answers, y).items()}
+        scores = {f"{split}_{name}": value for name, value in score(self.data.task, answers, y).items()}
+        for name, value in scores.items():  # squares of what is finite may not be
+            if not math.isfinite(value):
+                raise TrialError(f"{name} is {value}: the network's outputs are too large")
+        return scores
 
     @property
     def incumbent(self) -> Path:

@@ -89,7 +89,7 @@ def _with_found_files(data: Data, path: Path) -> Data:
 
 def _beside(study: Path, name: str) -> str:
     """The absolute path of ``name``, which is relative to the study."""
-    return os.path.realpath(study.parent / Path(name.replace("\0", "")).expanduser())
+    return os.path.realpath(study.parent / os.path.expanduser(name.replace("\0", "")))
 
 
 def _generator_exists(name: str) -> None:

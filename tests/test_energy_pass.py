@@ -309,6 +309,10 @@ def test_a_meter_is_a_name_or_a_table_and_its_files_lie_beside_the_fleet_file(
         ('{name = "command", command = []}', "devices.here.meter: meter command: command: given []; accepted: a prog"),
         ('"command"', "devices.here.meter.command: missing; add it"),
         (
+            '{name = "replay", trace = "~no-such-user/t.csv"}',
+            "devices.here.meter.trace: given '~no-such-user/t.csv'; accepted: a path; this machine has no user of that",
+        ),
+        (
             '{name = "replay", trace = "no.csv"}',
             "devices.here.meter.trace: given 'no.csv'; accepted: a file; there is none",
         ),

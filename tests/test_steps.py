@@ -93,6 +93,14 @@ def test_a_score_is_finite_or_names_its_metric(tmp_path: Path) -> None:
         candidates_of(Bench(math.nan)).score(FILE, tmp_path, tmp_path / "m.onnx", x, y, "test")
 
 
+def test_outputs_too_large_to_be_squared_are_no_score() -> None:
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(TrialError, match="val_rmse is inf: the network's outputs are too large"),
+    ):
+        candidates_of(Bench())._scored(np.full((3, 1), 1e200), np.zeros((3, 1)), "val")
+
+
 def test_classes_are_answered_by_a_column_each_in_every_row(tmp_path: Path) -> None:
     """Of one column the largest is always the first; a row without numbers would only count as wrong."""
     candidates = candidates_of(Bench())

@@ -139,3 +139,10 @@ def test_files_of_the_data_lie_beside_the_study(path: Path, name: str, key: str,
     elsewhere = load_study(path, {"data.name": name, f"data.{key}": "/data/x"})
     assert elsewhere.data.options == {key: "/data/x"}
     assert load_study(path, {"data.name": name}).data.options == {}
+
+
+def test_the_home_of_nobody_is_a_name_like_any_other(path: Path) -> None:
+    """It is missed where the file is looked for, in one line."""
+    path.write_text(GOOD + '[baseline]\nonnx = "~no-such-user/m.onnx"\n')
+    study = load_study(path)
+    assert study.baseline is not None and study.baseline.onnx == str(path.parent.resolve() / "~no-such-user" / "m.onnx")
