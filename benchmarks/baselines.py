@@ -191,8 +191,7 @@ def _copy(model: Path, folder: Path) -> str:
             shutil.copyfile(weights, beside)
         if not _whole(scratch / place.name, digest):
             raise UnavailableError(f"{model}: it was written anew while it was copied")
-        for copied in (*scratch.rglob("*"), scratch):  # durable before the event that names them
-            files.sync(copied)
+        files.sync(*scratch.rglob("*"), scratch)  # durable before the event that names them
         os.chmod(scratch, 0o755)
         with _alone(folder):
             if not _whole(place, digest):  # else another run was faster: its files are the same

@@ -20,7 +20,12 @@ Threads = Annotated[int | None, typer.Option("--threads", help="Threads, instead
 Batch = Annotated[int | None, typer.Option("--batch", help="Batch, instead of the target's.")]
 Precision = Annotated[str | None, typer.Option("--precision", help="Precision, instead of the target's.")]
 Budget = Annotated[
-    str, typer.Option("--budget", metavar="TIME", help="Most time to time one model, or one pair, on one target.")
+    str,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="Most time to time one model, or one pair, on one target; 3 processes, or 5 of a pair, in any case.",
+    ),
 ]
 Interval = Annotated[
     float | None,

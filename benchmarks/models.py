@@ -102,7 +102,7 @@ def _exported(model: str, shapes: Shapes, inputs: Path | None, folder: Path) -> 
         export.export_program(module, program, input_shape=shape[1:])
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     write_reference(right, {export.INPUT: x}, {export.OUTPUT: export.reference_output(module, x)})
-    shapes = {export.INPUT: shape}
+    shapes = {} if inputs else {export.INPUT: shape}
     found = program if program.is_file() else None
     return Job(model=path, program=found, name=model, reference=right, shapes=shapes, inputs=inputs)
 

@@ -30,6 +30,7 @@ class Extra:
     callers: int | None = None
     sustain_s: float | None = None
     operators: bool = False
+    deadline_s: float = PRECISE.deadline_s  # for each
 
 
 def run(
@@ -56,12 +57,13 @@ def run(
         interval_ms=interval_ms,
         deadline_s=seconds("--timeout", timeout),
     )
-    extra = Extra(callers=callers, sustain_s=seconds("--sustain", sustain) if sustain else None, operators=operators)
+    sustain_s = seconds("--sustain", sustain) if sustain else None
+    extra = Extra(callers=callers, sustain_s=sustain_s, operators=operators, deadline_s=plan.deadline_s)
     targets = [swept for target in setting.targets for swept in sweeps_.swept(target, sweeps, setting.fleet)]
     if extra.sustain_s is not None:
         extras.check_sustain(extra.sustain_s)
-    if callers is not None and callers < 1:
-        raise InputError(f"--callers: given {callers}; accepted: a whole number from 1")
+    if callers is not None:
+        extras.check_callers(callers)
     found: list[Profile] = []
     errors: list[HwnasError] = []
     with bench(setting) as here:
@@ -134,7 +136,7 @@ def _finished(
 
 def _with_extras(session: Session, job: Job, profile: Profile, extra: Extra, hear: OnEvent) -> Profile:
     """What cannot be measured leaves the other figures as they are, and its reason in ``missing``."""
-    target = profile.target
+    target, within = profile.target, {"deadline_s": extra.deadline_s}
 
     def taken(field: str, what: str, take: Callable[[], Any]) -> None:
         nonlocal profile
@@ -149,15 +151,15 @@ def _with_extras(session: Session, job: Job, profile: Profile, extra: Extra, hea
             profile = dataclasses.replace(profile, missing={**profile.missing, field: str(error)})
 
     if extra.operators:
-        taken("operators", "operators", lambda: extras.operators(session, job, target))
+        taken("operators", "operators", lambda: extras.operators(session, job, target, **within))
     profile = dataclasses.replace(profile, **extras.fallback_time(profile))
     if extra.callers:
         callers = extra.callers
-        taken("concurrent", f"{callers} callers", lambda: extras.concurrent(session, job, target, callers))
+        taken("concurrent", f"{callers} callers", lambda: extras.concurrent(session, job, target, callers, **within))
     if extra.sustain_s:
         steady_s = extra.sustain_s
         what = f"a steady load for {steady_s:g} s"
-        taken("sustained", what, lambda: extras.sustained(session, job, target, steady_s))
+        taken("sustained", what, lambda: extras.sustained(session, job, target, steady_s, **within))
         if profile.sustained and profile.sustained["throttled_windows"] and "throttled" not in profile.flags:
             profile = dataclasses.replace(profile, flags=(*profile.flags, "throttled"))
     return profile

@@ -38,6 +38,7 @@ class Taken:
     flags: tuple[str, ...] = ()  # that come with the model's file
     parity: Record = field(default_factory=dict)
     latency: dict[int, Record] = field(default_factory=dict)  # process -> answer
+    half_width: float | None = None  # of the interval so far, relative; see devices.rounds
     memory: Record | None = None
     metered: Metered = field(default_factory=Metered)
     error: HwnasError | None = None
@@ -60,6 +61,8 @@ def assemble(one: Taken, target: Target, device: dict[str, Any], *, reference_ms
     times_ns = _times(used, "model")
     median_ms = float(np.median(times_ns)) / 1e6
     measured_ms = float(np.median(_times(used, "calibration"))) / 1e6
+    if plan.interval_ms and median_ms > plan.interval_ms:
+        flags += ("interval_missed",)
     if plan.interval_ms:  # back to back, as the reference was taken, the model is faster than in a paced block
         reference_ms = None
     clock = Calibration(digest=calibration_digest(), measured_ms=measured_ms, reference_ms=reference_ms or measured_ms)

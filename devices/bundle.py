@@ -21,7 +21,7 @@ from profiles.files import write_bytes
 
 # What the agent is made of, beside all engines and meters. Nothing here imports more than the standard library and
 # numpy.
-PROFILES = ("__init__", "clock", "errors", "records", "registry")
+PROFILES = ("__init__", "clock", "errors", "files", "records", "registry")
 DEVICES = (
     "__init__",
     "agent",

@@ -28,6 +28,7 @@ from typing import IO
 
 from devices.protocol import Record
 from profiles.errors import InputError, UnavailableError
+from profiles.files import sync
 
 PIECE = 1 << 20
 _KEPT_S = 24 * 3600.0
@@ -80,13 +81,13 @@ def keep(request: Record) -> Record:
             raise UnavailableError(f"{name}: arrived damaged; is the disk of the device sound?")
     try:
         with _room(0):
-            _sync(*part.rglob("*"), part)  # a board that loses its power would else keep empty files under that key
+            sync(*part.rglob("*"), part)  # a board that loses its power would else keep empty files under that key
     except UnavailableError:
         shutil.rmtree(part, ignore_errors=True)
         raise
     with contextlib.suppress(OSError):  # another session was faster: its files are the same
         part.rename(place)
-        _sync(place.parent)
+        sync(place.parent)
     shutil.rmtree(part, ignore_errors=True)
     return {"folder": str(place)}
 
@@ -168,19 +169,6 @@ def _sha256(path: Path) -> str:
         while piece := file.read(PIECE):
             found.update(piece)
     return found.hexdigest()
-
-
-def _sync(*paths: Path) -> None:
-    """Files, or the names in folders, on file systems that know how to. Raises OSError."""
-    for path in paths:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                raise
-        finally:
-            os.close(handle)
 
 
 def _clean() -> None:

@@ -82,9 +82,10 @@ def compare(
         plan = dataclasses.replace(plan, groups=min(plan.groups, _RIVALS_GROUPS), block_ms=longer)
     tell = on_event or (lambda kind, data: None)
     name = f"{base.name} / {other.name}"
+    digests = []
     for job, where in ((base, against), (other, target)):
         tell("pass", {"model": job.name, "pass": "parity", "number": 0, "of": 1})
-        check(session, job, where, seed=plan.seed, deadline_s=plan.deadline_s)
+        digests.append(check(session, job, where, seed=plan.seed, deadline_s=plan.deadline_s))
     answers: dict[int, Record] = {}
     turn = random.Random(plan.seed).randrange(2)
     spent_s, looks = 0.0, 0
@@ -116,8 +117,8 @@ def compare(
     return Comparison(
         base=base.name,
         other=other.name,
-        base_digest=onnxfile.digest(base.model),
-        other_digest=onnxfile.digest(other.model),
+        base_digest=digests[0],
+        other_digest=digests[1],
         target=target,
         base_target=base_target,
         device=device,

@@ -28,11 +28,13 @@ def harness_us(session: Session, target: Target) -> float:
     return 1e3 * shipped_ms(session, target, "empty", groups=2, block_ms=_HARNESS_MS)
 
 
-def operators(session: Session, job: Job, target: Target) -> tuple[dict[str, Any], ...]:
+def operators(
+    session: Session, job: Job, target: Target, *, deadline_s: float = PRECISE.deadline_s
+) -> tuple[dict[str, Any], ...]:
     """For each node that ran: name, operator, provider, time_ms and its share of all; with profiling on, which takes
     time of its own. Raises UnavailableError where the engine cannot say.
     """
-    answer = _request(session, "operators", job, target)
+    answer = _request(session, "operators", job, target, deadline_s=deadline_s)
     total = sum(time_ns for *_, time_ns in answer["operators"]) or 1.0
     return tuple(
         {"name": name, "operator": kind, "provider": provider, "time_ms": ns / 1e6, "share": ns / total}
@@ -55,11 +57,13 @@ def fallback_time(profile: Profile) -> dict[str, Any]:
     return {"fallback_time_percent": 100 * elsewhere}
 
 
-def concurrent(session: Session, job: Job, target: Target, callers: int) -> dict[str, Any]:
+def concurrent(
+    session: Session, job: Job, target: Target, callers: int, *, deadline_s: float = PRECISE.deadline_s
+) -> dict[str, Any]:
     """Throughput of ``callers`` at once, over 3 s: mean and standard deviation of ten windows, in inferences per s."""
-    if callers < 1:
-        raise InputError(f"--callers: given {callers}; accepted: a whole number from 1")
-    answer = _request(session, "callers", job, target, callers=callers, seconds=_CALLERS_S)
+    check_callers(callers)
+    how = {"callers": callers, "seconds": _CALLERS_S, "deadline_s": deadline_s + _CALLERS_S}
+    answer = _request(session, "callers", job, target, **how)
     found = np.array(answer["throughput_per_s"])
     return {
         "callers": callers,
@@ -68,13 +72,21 @@ def concurrent(session: Session, job: Job, target: Target, callers: int) -> dict
     }
 
 
+def check_callers(callers: int) -> None:
+    """Raises InputError."""
+    if callers < 1:
+        raise InputError(f"--callers: given {callers}; accepted: a whole number from 1")
+
+
 def check_sustain(seconds: float) -> None:
     """Raises InputError."""
     if not seconds >= 1:
         raise InputError(f"--sustain: given {seconds:g} s; accepted: from 1s, such as 30s or 10m")
 
 
-def sustained(session: Session, job: Job, target: Target, seconds: float) -> dict[str, Any]:
+def sustained(
+    session: Session, job: Job, target: Target, seconds: float, *, deadline_s: float = PRECISE.deadline_s
+) -> dict[str, Any]:
     """Back to back for ``seconds``, in at least 10 windows of at most 1 s.
 
     ``steady_ms``: median of the last quarter of the windows; ``steady_from_s``: the moment from which every window
@@ -83,9 +95,8 @@ def sustained(session: Session, job: Job, target: Target, seconds: float) -> dic
     """
     check_sustain(seconds)
     window_s = min(1.0, seconds / _LEAST_WINDOWS)
-    answer = _request(
-        session, "sustain", job, target, seconds=seconds, window_s=window_s, deadline_s=seconds + PRECISE.deadline_s
-    )
+    how = {"seconds": seconds, "window_s": window_s, "deadline_s": deadline_s + seconds}
+    answer = _request(session, "sustain", job, target, **how)
     return {"seconds": seconds, **steady([_window(window) for window in answer["windows"]])}
 
 
@@ -127,7 +138,6 @@ def _request(session: Session, operation: str, job: Job, target: Target, **how: 
             "model": session.put(job.model, onnxfile.external_files(job.model)),
             "seed": 0,
             "warm_up_ms": WARM_UP_MS,
-            "deadline_s": PRECISE.deadline_s,
             **feeding(session, job),
             **how,
         },

@@ -42,10 +42,13 @@ def shapes_of(inputs: Sequence[Input], batch: int, shapes: Mapping[str, Sequence
     for name in shapes:
         if name not in known:
             raise InputError(f"--shape {name}: the model has no such input; it has: {', '.join(sorted(known))}")
+    lacking = [tensor for tensor in inputs if tensor.name not in shapes and _open(tensor)]
+    if lacking:
+        left = ", ".join(f"{tensor.name} [{_dims(tensor)}]" for tensor in lacking)
+        example = " ".join(f"--shape {tensor.name}={_example(tensor)}" for tensor in lacking)
+        raise InputError(f"the model leaves dimensions open: {left}; give sizes, such as {example}")
     found = {tensor.name: _shape(tensor, batch, shapes.get(tensor.name)) for tensor in inputs}
-    first = [tensor.dims[0] for tensor in inputs if tensor.dims]
-    if batch > 1 and first and all(isinstance(dim, int) and dim != batch for dim in first):
-        raise InputError(f"batch: given {batch}; accepted: {first[0]}, to which the model fixes it")
+    _check_batch(inputs, batch)
     return found
 
 
@@ -59,14 +62,18 @@ def random_inputs(inputs: Sequence[Input], shapes: Mapping[str, tuple[int, ...]]
 def read_npz(path: Path, inputs: Sequence[Input], batch: int | None = None) -> Arrays:
     """Arrays of an .npz file for all inputs, by name: whole, or with ``batch`` so many samples along the first axis as
     are run at once, which is ``batch`` or what the model fixes. Raises InputError where one is missing, too short, or
-    of another type or shape.
+    of another type or shape, and on a batch as ``shapes_of`` does.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise InputError(f"{path}: given one array without a name; accepted: an .npz file, as np.savez writes it")
+        with loaded as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise InputError(f"{path}: not a readable .npz file of plain arrays: {error}") from None
     if batch is not None:
+        _check_batch(inputs, batch)
         arrays |= _first_samples(arrays, inputs, batch, path)
     return check(arrays, inputs, str(path))
 
@@ -77,8 +84,9 @@ def check(arrays: Arrays, inputs: Sequence[Input], where: str) -> Arrays:
         array = arrays.get(tensor.name)
         if array is None:
             raise InputError(f"{where}: no array named {tensor.name!r}; it has: {', '.join(sorted(arrays)) or 'none'}")
-        fits = len(array.shape) == len(tensor.dims) and all(
-            isinstance(dim, str) or dim == size for dim, size in zip(tensor.dims, array.shape, strict=True)
+        fits = not tensor.dims or len(array.shape) == len(tensor.dims)
+        fits = fits and all(
+            isinstance(dim, str) or dim == size for dim, size in zip(tensor.dims, array.shape, strict=False)
         )
         if array.dtype != tensor.dtype or not fits:
             given = f"{array.dtype}{list(array.shape)}"
@@ -94,41 +102,53 @@ def _shape(tensor: Input, batch: int, given: Sequence[int] | None) -> tuple[int,
         elif batch > 1 and isinstance(first, str) and given[0] != batch:
             sizes = "x".join(map(str, given))
             raise InputError(f"--shape {tensor.name}={sizes}: given a batch of {batch}; accepted: of 1 or {batch} here")
-        fits = len(given) == len(tensor.dims) and all(
-            size >= 1 and (isinstance(dim, str) or dim == size) for dim, size in zip(tensor.dims, given, strict=True)
+        fits = not tensor.dims or len(given) == len(tensor.dims)  # none: a number, or the model does not say
+        fits = fits and all(
+            size >= (position == 0) and (isinstance(dim, str) or dim == size)  # an empty cache of a decoder: 1x0x64
+            for position, (dim, size) in enumerate(zip(tensor.dims, given, strict=False))
         )
         if not fits:
             sizes = "x".join(map(str, given))
             raise InputError(f"--shape {tensor.name}={sizes}: accepted: a shape that fits [{_dims(tensor)}]")
         return tuple(given)
-    open_dims = [dim for position, dim in enumerate(tensor.dims) if isinstance(dim, str) and position > 0]
-    if open_dims:
-        left = ", ".join(open_dims)
-        raise InputError(
-            f"input {tensor.name} [{_dims(tensor)}] leaves {left} open; give --shape {tensor.name}=1x3x224x224"
-        )
+    if tensor.dims[:1] == (0,):
+        raise InputError(f"input {tensor.name} [{_dims(tensor)}]: accepted: a first dimension above 0")
     return tuple(batch if isinstance(dim, str) else dim for dim in tensor.dims)
 
 
 def _first_samples(arrays: Arrays, inputs: Sequence[Input], batch: int, path: Path) -> Arrays:
     """Those that are longer than what is run at once, cut, and copied so that the rest is freed. An open first axis is
-    that of samples where all that have one are equally long, and no vectors."""
+    that of samples where all but vectors that have one are equally long; that of a vector where it has the name and the
+    length of such a one."""
     known = [one for one in inputs if one.dims and one.name in arrays and arrays[one.name].ndim == len(one.dims)]
     found = {one.name: arrays[one.name][: one.dims[0]].copy() for one in known if isinstance(one.dims[0], int)}
-    open_ones = [one.name for one in known if isinstance(one.dims[0], str)]
-    lengths = {len(arrays[name]) for name in open_ones}
-    if len(lengths) == 1 and all(len(one.dims) > 1 for one in known if one.name in open_ones):
+    open_ones = [one for one in known if isinstance(one.dims[0], str)]
+    first = {one.dims[0] for one in open_ones if len(one.dims) > 1}
+    lengths = {len(arrays[one.name]) for one in open_ones if len(one.dims) > 1}
+    if len(lengths) == 1:
         (length,) = lengths
+        samples = [one.name for one in open_ones if one.dims[0] in first and len(arrays[one.name]) == length]
         if length < batch:
-            raise InputError(f"{path}: {open_ones[0]}: given {length} samples; accepted: from {batch}, the batch")
-        found |= {name: arrays[name][:batch].copy() for name in open_ones}
+            raise InputError(f"{path}: {samples[0]}: given {length} samples; accepted: from {batch}, the batch")
+        found |= {name: arrays[name][:batch].copy() for name in samples}
+    elif lengths and batch > 1:
+        given = ", ".join(f"{len(arrays[one.name])} of {one.name}" for one in open_ones if len(one.dims) > 1)
+        raise InputError(f"{path}: given {given}; accepted with a batch of {batch}: as many samples of each")
     return found
+
+
+def _check_batch(inputs: Sequence[Input], batch: int) -> None:
+    first = [tensor.dims[0] for tensor in inputs if tensor.dims]
+    if batch > 1 and not first:
+        raise InputError(f"batch: given {batch}; accepted: 1, since no input of the model has a first dimension")
+    if batch > 1 and all(isinstance(dim, int) and dim != batch for dim in first):
+        raise InputError(f"batch: given {batch}; accepted: {first[0]}, to which the model fixes it")
 
 
 def _random(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> npt.NDArray[Any]:
     try:
         dtype = np.dtype(tensor.dtype)
-    except TypeError:
+    except (TypeError, ValueError):
         dtype = np.dtype(object)
     if dtype.kind == "f":
         return _in_pieces(shape, dtype, generator.standard_normal)
@@ -151,6 +171,16 @@ def _in_pieces(
         part = values[start : start + _PIECE]
         part[:] = draw(part.size)
     return values.reshape(shape)
+
+
+def _open(tensor: Input) -> bool:
+    """Whether something but the batch is left open."""
+    return any(isinstance(dim, str) for dim in tensor.dims[1:])
+
+
+def _example(tensor: Input) -> str:
+    usual = (1, 3, 224, 224) if len(tensor.dims) == 4 else (1, *(128 for _ in tensor.dims[1:]))
+    return "x".join(str(size if isinstance(dim, str) else dim) for dim, size in zip(tensor.dims, usual, strict=True))
 
 
 def _dims(tensor: Input) -> str:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from devices import metering, onnxfile, rounds
 from devices.assemble import Taken, assemble
 from devices.plan import WARM_UP_MS, Job, Plan, aim
+from devices.protocol import Record
 from devices.session import OnEvent, Session
 from profiles.errors import HwnasError, MeasurementError
 from profiles.files import write_bytes
@@ -83,7 +84,7 @@ def profile_all(
         if found.error is not None:
             continue
         times = (plan.processes if plan.within is None else None) if name == "latency" else 1
-        about = {"half_width": rounds.half_width(found, plan)} if times is None else {}
+        about = {"half_width": found.half_width} if times is None else {}
         tell("pass", {"model": job.name, "pass": name, "number": number, "of": times, **about})
         try:
             _take(session, job, found, name, number, target, plan)
@@ -92,20 +93,22 @@ def profile_all(
         except HwnasError as error:
             if session.closed:
                 raise
-            found.error = error
+            named = len(jobs) == 1 or job.name in str(error)
+            found.error = error if named else type(error)(f"{job.name}: {error}")
     return [
         found.error or assemble(found, aim(target, job), device, reference_ms=reference_ms, plan=plan)
         for job, found in taken
     ]
 
 
-def check(session: Session, job: Job, target: Target, *, seed: int = 0, deadline_s: float = 300.0) -> None:
-    """The parity pass alone. Raises what ``profile`` raises."""
+def check(session: Session, job: Job, target: Target, *, seed: int = 0, deadline_s: float = 300.0) -> str:
+    """The parity pass alone; the digest of the model. Raises what ``profile`` raises."""
     found = Taken(model=job.name)
     try:
         _take(session, job, found, "parity", 0, target, Plan(seed=seed, deadline_s=deadline_s))
     except MeasurementError as error:
         raise type(error)(f"{job.name}: {error}") from None
+    return found.digest
 
 
 def calibrate(session: Session, target: Target, times: int) -> list[float]:
@@ -214,4 +217,12 @@ def _take(session: Session, job: Job, found: Taken, name: str, number: int, targ
             **common,
         )
     else:
-        found.memory = session.request("memory", model=model, **common)
+        found.memory = _memory(session, model=model, **common)
+
+
+def _memory(session: Session, **request: Any) -> Record:
+    """A model that runs may still not fit beside the empty session that its memory is compared with."""
+    try:
+        return session.request("memory", **request)
+    except MeasurementError as error:
+        return {"peak_memory_mb": None, "reason": str(error)}

@@ -34,10 +34,11 @@ from devices import (
     parity,
 )
 from devices.engines import PROGRAM, Engine, Loaded, format_of
+from devices.inputs import Arrays
 from devices.loading import arm, engine_of, feeds_of, read_reference, ready, samples_of
 from devices.protocol import Record
 from profiles import registry
-from profiles.errors import UnavailableError
+from profiles.errors import MeasurementError, ParityError, UnavailableError
 from profiles.records import Target
 
 _DEVICE_RUNS = 100  # timed by the accelerator's own events
@@ -66,11 +67,19 @@ def check_parity(request: Record) -> Record:
         plain = dataclasses.replace(target, provider="cpu", precision="fp32", threads=1)
         judge, origin = _reference(engine, target, request)
         reference = judge.load(origin, plain, plain=True)
-        reference.bind(feeds)
+        _bind(reference, feeds, request)
         expected = reference.outputs()
-    model.bind(feeds)
-    found = parity.agreement(model.outputs(), expected)
-    parity.judge(found, target.precision)
+    _bind(model, feeds, request)
+    outputs = model.outputs()
+    try:
+        found = parity.agreement(outputs, expected)
+        parity.judge(found, target.precision)
+    except ParityError as error:
+        model.run()
+        if parity.same(model.outputs(), outputs):
+            raise
+        reason = "its outputs differ from run to run, as those of random nodes and of dropout in training mode do"
+        raise ParityError(f"{error}; {reason}") from None
     placement = fallback.judge(model.placement(), target)
     return {"output_error": found.error, **placement}
 
@@ -151,6 +160,20 @@ OPERATIONS: dict[str, Callable[[Record], Record]] = {
     "energy": measure_energy,
     "meter": probe_meter,
 }
+
+
+def _bind(model: Loaded, feeds: Arrays, request: Record) -> None:
+    try:
+        model.bind(feeds)
+    except MeasurementError as error:
+        if (
+            request.get("inputs")
+            or request.get("reference")
+            or all(one.dtype.kind not in "iu" for one in feeds.values())
+        ):
+            raise
+        hint = "its integers are made up, all of them 1 where they are wide: give true ones with --inputs FILE.npz"
+        raise MeasurementError(f"{error}; {hint}") from None
 
 
 def _device_ms(model: Loaded) -> list[float] | None:

@@ -41,6 +41,14 @@ class Job:
     precision: str | None = None  # of ``model``; default: the target's
     flags: tuple[str, ...] = ()  # go into the record
 
+    def __post_init__(self) -> None:
+        """Raises InputError."""
+        if self.shapes and self.inputs:
+            given = ", ".join(f"{name}={'x'.join(map(str, sizes))}" for name, sizes in self.shapes.items())
+            raise InputError(
+                f"given inputs in {self.inputs} and the shape {given}; accepted: one of them: a file has its own"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

@@ -6,7 +6,7 @@ permission) leaves the old file as it was and no temporary one behind.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
 import os
 import stat
@@ -18,7 +18,8 @@ from typing import Any
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace ``path`` with ``data`` atomically; where it is a symbolic link, the file that it leads to.
 
-    A file keeps its mode, a new one gets 0644. Raises OSError; then ``path`` is unchanged.
+    A file keeps its mode, a new one gets 0644. Raises OSError; then ``path`` is as it was, or whole and new where only
+    its folder could not be synced.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,16 +41,19 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
-def sync(path: Path) -> None:
-    """So that a file, or the names in a folder, survive a power cut; on systems that know how to."""
+def sync(*paths: Path) -> None:
+    """So that files, or the names in folders, survive a power cut; on systems that know how to. Raises OSError."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
             os.fsync(handle)
-    finally:
-        os.close(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

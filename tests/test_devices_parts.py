@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from devices import blocks, disturbance, fingerprint, inputs, parity, protocol
 from devices.disturbance import Reading
 from devices.inputs import Input
+from devices.plan import Job
 from profiles.errors import InputError, ParityError
 
 IMAGE = Input(name="x", dtype="float32", dims=("batch", 3, 8, 8))
 TEXT = Input(name="ids", dtype="int64", dims=("batch", "length"))
 FIXED = Input(name="x", dtype="float32", dims=(1, 4))
+VIDEO = Input(name="v", dtype="float32", dims=("b", 3, "h", "w"))
+OPEN = "the model leaves dimensions open: "
 
 # Inputs
 
@@ -37,7 +40,10 @@ def test_an_open_first_dimension_is_the_batch() -> None:
 @pytest.mark.parametrize(
     ("tensors", "batch", "shapes", "message"),
     [
-        ([TEXT], 1, {}, "input ids [batch, length] leaves length open; give --shape ids="),
+        ([TEXT, IMAGE], 1, {}, f"{OPEN}ids [batch, length]; give sizes, such as --shape ids=1x128"),
+        ([VIDEO, TEXT], 1, {"ids": [1, 7]}, f"{OPEN}v [b, 3, h, w]; give sizes, such as --shape v=1x3x224x224"),
+        ([TEXT, VIDEO], 1, {}, f"{OPEN}ids [batch, length], v [b, 3, h, w]; give sizes, such as --shape ids=1x128 --s"),
+        ([Input(name="x", dtype="float32", dims=(0, 4))], 1, {}, "input x [0, 4]: accepted: a first dimension above 0"),
         ([TEXT], 4, {"ids": [2, 7]}, "--shape ids=2x7: given a batch of 4; accepted: of 1 or 4 here"),
         ([FIXED], 8, {"x": [1, 4]}, "batch: given 8; accepted: 1, to which the model fixes it"),
         ([FIXED], 8, {}, "batch: given 8; accepted: 1, to which the model fixes it"),
@@ -96,14 +102,44 @@ def test_inputs_from_a_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "k.npz", t=np.ones(7, np.float32))
     assert len(inputs.read_npz(tmp_path / "k.npz", [tokens], 1)["t"]) == 7
     assert inputs.shapes_of([IMAGE, tokens], 8, {"t": [100]}) == {"x": (8, 3, 8, 8), "t": (100,)}
+    texts, sizes, other = (
+        Input(name=name, dtype="int64", dims=dims) for name, dims in (("x", ("n", 4)), ("l", ("n",)), ("o", ("m",)))
+    )
+    np.savez(tmp_path / "l.npz", x=np.ones((9, 4), np.int64), l=np.ones(9, np.int64), o=np.ones(9, np.int64))
+    cut = inputs.read_npz(tmp_path / "l.npz", [texts, sizes, other], 2)
+    assert {name: len(array) for name, array in cut.items()} == {"x": 2, "l": 2, "o": 9}
     three = Input(name="x", dtype="float32", dims=(3, 3, 8, 8))
+    with pytest.raises(InputError, match="batch: given 4; accepted: 3, to which the model fixes it"):
+        inputs.read_npz(path, [three], 4)
+    with pytest.raises(InputError, match="batch: given 4; accepted: 1, since no input"):
+        inputs.shapes_of([], 4, {})
     assert len(inputs.read_npz(path, [three], 1)["x"]) == 3
     with pytest.raises(InputError, match=r"i\.npz: x: given 5 samples; accepted: from 8, the batch"):
         inputs.read_npz(path, [IMAGE], 8)
+    with pytest.raises(InputError, match=r"j\.npz: given 5 of x, 9 of boxes; accepted with a batch of 2: as many"):
+        inputs.read_npz(tmp_path / "j.npz", [IMAGE, boxes], 2)
+    unsaid = Input(name="x", dtype="float32", dims=())
+    assert inputs.read_npz(path, [unsaid])["x"].shape == (5, 3, 8, 8)
+    assert inputs.shapes_of([unsaid], 1, {"x": [2, 7]}) == {"x": (2, 7)}
     with pytest.raises(InputError, match="no array named 'ids'; it has: unused, x"):
         inputs.read_npz(path, [TEXT])
     with pytest.raises(InputError, match=r"x: given float32\[5, 3, 8, 8\]; accepted: float32\[1, 4\]"):
         inputs.read_npz(path, [FIXED])
+
+
+def test_an_empty_cache_is_a_shape_and_an_empty_batch_is_none() -> None:
+    cache = Input(name="past", dtype="float32", dims=("batch", "past", 64))
+    assert inputs.shapes_of([cache], 2, {"past": [1, 0, 64]}) == {"past": (2, 0, 64)}
+    with pytest.raises(InputError, match="--shape past=0x1x64: accepted: a shape that fits"):
+        inputs.shapes_of([cache], 1, {"past": [0, 1, 64]})
+
+
+def test_one_array_is_no_file_of_inputs(tmp_path: Path) -> None:
+    np.save(tmp_path / "i.npy", np.ones((1, 4), np.float32))
+    with pytest.raises(InputError, match=r"i\.npy: given one array without a name; accepted: an \.npz file"):
+        inputs.read_npz(tmp_path / "i.npy", [FIXED])
+    with pytest.raises(InputError, match=r"given inputs in i\.npz and the shape x=1x4; accepted: one of them"):
+        Job(model=tmp_path / "m.onnx", name="m", shapes={"x": (1, 4)}, inputs=Path("i.npz"))
 
 
 def test_a_pickle_is_no_input(tmp_path: Path) -> None:
@@ -142,6 +178,7 @@ def test_outputs_are_matched_in_order_where_names_differ() -> None:
         ([1.0, np.nan], [1.0, 2.0], "1 of 2 values of output y are NaN or infinite"),
         ([np.inf, np.inf], [1.0, 2.0], "2 of 2 values of output y are NaN or infinite"),
         ([1.0, 2.0], [1.0, np.nan], "1 of 2 values of the reference of output y are NaN or infinite"),
+        ([np.inf, 1.0], [-np.inf, 1.0], "1 of 2 values of the reference of output y are NaN or infinite"),
         ([1.0], [1.0, 2.0], r"output y has the shape \[1\] and its reference \[2\]"),
     ],
 )
@@ -150,6 +187,17 @@ def test_outputs_that_cannot_be_right(output: list[float], reference: list[float
         parity.agreement({"y": np.array(output)}, {"y": np.array(reference)})
     with pytest.raises(ParityError, match="has 1 outputs and its reference 2"):
         parity.agreement({"y": np.ones(1)}, {"y": np.ones(1), "z": np.ones(1)})
+
+
+def test_scores_that_are_masked_in_both_are_equal() -> None:
+    masked = np.array([-np.inf, 4.0])
+    assert parity.agreement({"y": masked + np.array([0.0, 1.0])}, {"y": masked}).error == 0.25
+
+
+def test_an_error_too_large_to_be_squared_is_one() -> None:
+    found = parity.agreement({"y": np.full(2, 1e200)}, {"y": np.full(2, -1e200)})
+    with pytest.raises(ParityError, match="output is wrong"):
+        parity.judge(found, "int8")
 
 
 IDS = [list(range(20))]

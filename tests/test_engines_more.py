@@ -23,6 +23,7 @@ from devices import fallback, inputs, measure
 from devices.artifact import prepare
 from devices.convert import RANDOM_CALIBRATION
 from devices.engines import Engine
+from devices.engines._ort_trace import operators_of
 from devices.fleet import load_fleet
 from devices.plan import Job, Plan
 from devices.session import Session, connect
@@ -120,6 +121,43 @@ def test_torch_in_another_precision_and_compiled() -> None:
         _engine("torch").load(PROGRAM, dataclasses.replace(TORCH, precision="int8"))
 
 
+@pytest.mark.parametrize(
+    ("node", "kind"),
+    [
+        (helper.make_node("Cast", ["x"], ["y"], to=TensorProto.STRING), r"tensor\(string\)"),
+        (helper.make_node("Cast", ["x"], ["y"], to=TensorProto.BFLOAT16), r"tensor\(bfloat16\)"),
+        (helper.make_node("SequenceConstruct", ["x"], ["y"]), r"seq\(tensor\(float\)\)"),
+    ],
+)
+def test_onnxruntime_takes_no_outputs_that_are_not_numbers(tmp_path: Path, node: onnx.NodeProto, kind: str) -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    y = onnx.ValueInfoProto(name="y")
+    graph = helper.make_graph([node], "g", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(onnx.shape_inference.infer_shapes(model), path := tmp_path / "m.onnx")
+    with pytest.raises(InputError, match=f"output y of the model: given {kind}; accepted: tensors of integers"):
+        _engine("onnxruntime").load(path, CPU)
+
+
+def test_the_body_of_a_loop_counts_as_often_as_it_runs_and_the_loop_without_it() -> None:
+    def event(name: str, ts: int, dur: int) -> dict[str, Any]:
+        about = {"op_name": name.title(), "provider": "CPUExecutionProvider"}
+        return {"name": f"{name}_kernel_time", "ts": ts, "dur": dur, "args": about}
+
+    events: list[dict[str, Any]] = []
+    for run, slower in enumerate((50, 0, 0)):  # the first run is left out
+        at = 1000 * run
+        events += [{"name": "model_run", "ts": at, "dur": 200, "args": {}}, event("first", at, 10 + slower)]
+        events += [event("inner", at + 101, 20), event("inner", at + 121, 30)]  # a trace holds them before the loop
+        events += [event("loop", at + 100, 60), event("last", at + 160, 5)]
+    assert operators_of(events) == [
+        ("first", "First", "cpu", 10e3),
+        ("loop", "Loop", "cpu", 10e3),
+        ("inner", "Inner", "cpu", 50e3),
+        ("last", "Last", "cpu", 5e3),
+    ]
+
+
 def test_torch_compiled_answers_alike() -> None:
     compiled = _answer(dataclasses.replace(TORCH, provider="cpu-compile"), PROGRAM)
     np.testing.assert_allclose(compiled, _answer(TORCH, PROGRAM), atol=1e-4)
@@ -214,7 +252,7 @@ class _Replays:
         return self._inputs
 
     def get_outputs(self) -> list[Any]:
-        return [SimpleNamespace(name="y")]
+        return [SimpleNamespace(name="y", type="tensor(float)")]
 
     def run_with_iobinding(self, _: Any, options: Any = None) -> None:
         if self.broken:

@@ -130,6 +130,18 @@ def test_memory_is_without_inputs_random_or_of_a_file(session: Session, save: Sa
         assert answer["peak_memory_mb"] < 8.0
 
 
+def test_outputs_count_once_as_memory(session: Session, tmp_path: Path) -> None:
+    """40 MB of them: what a process needs that runs the model into one buffer."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1000])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 10_000_000])
+    repeats = numpy_helper.from_array(np.array([1, 10_000]), "repeats")
+    graph = helper.make_graph([helper.make_node("Tile", ["x", "repeats"], ["y"])], "g", [x], [y], [repeats])
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    answer = session.request("memory", target=LOCAL.to_dict(), model=str(path), shapes={}, inputs=None)
+    assert 40 <= answer["peak_memory_mb"] < 60
+
+
 @pytest.mark.parametrize("provider", ["cuda", "cuda-graph", "tensorrt", "gpu"])
 def test_no_memory_of_a_gpu(provider: str) -> None:
     found = memory_pass.take({"target": dataclasses.asdict(dataclasses.replace(LOCAL, provider=provider))})

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench measuring --minutes 20
 
-Units of a few seconds, appended to ``docs/results-measuring.jsonl``; the next call goes on. About 100 minutes in all on
+Units of a few seconds, appended to ``docs/results-measuring.jsonl``; the next call goes on. About 90 minutes in all on
 two cores. The kinds come in turns, so that a part of the time gives a part of each figure.
 """
 
@@ -45,7 +45,7 @@ _STACKS = {
     "half": (8, 32, 28), "one": (16, 32, 28), "five": (44, 32, 28),
 }  # fmt: skip
 _COUNTS = {
-    "overhead mlp": 20, "overhead half": 60, "overhead one": 60, "overhead five": 40,
+    "overhead mlp": 20, "overhead half": 120, "overhead one": 120, "overhead five": 300,
     "same": 300, "slower 5 %": 100, "slower 3 %": 100,
     "repeat twenty": 10, "repeat one": 10, "repeat five": 10,
     "ratio": 20, "screen": 100, "long": 100,

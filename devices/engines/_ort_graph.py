@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from devices.engines._cuda_events import Stream
-from devices.engines._ort_session import Session, cannot_run, input_of
+from devices.engines._ort_session import Session, cannot_run, inputs_of
 from devices.inputs import Arrays, Input
 from profiles.clock import now_ns
 
@@ -38,7 +38,7 @@ class Captured:
         self._results: list[Any] = []  # in the GPU's memory
         self._options: ort.RunOptions | None = None  # none where they can be spared: they cost each run time
         self._graphs = 0  # one for each combination of shapes that was bound after another
-        self.inputs: Sequence[Input] = [input_of(node) for node in session.get_inputs()]
+        self.inputs: Sequence[Input] = inputs_of(session)
 
     def bind(self, feeds: Arrays) -> int:
         """The first run is not captured: the outputs that it makes are those that the graph writes to."""

@@ -17,7 +17,7 @@ from devices.engines._cuda_events import Stream
 from devices.engines._ort_trace import operators_of, placement_of
 from devices.inputs import Arrays, Input
 from profiles.clock import now_ns
-from profiles.errors import MeasurementError
+from profiles.errors import InputError, MeasurementError
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -50,8 +50,8 @@ class Session:
         self._stream = stream
         self._binding = session.io_binding()
         self._kept: Arrays = {}  # memory that the binding points into
-        self._results: Arrays = {}
-        self.inputs: Sequence[Input] = [input_of(node) for node in session.get_inputs()]
+        self._results: dict[str, ort.OrtValue] = {}  # likewise
+        self.inputs: Sequence[Input] = inputs_of(session)
 
     def bind(self, feeds: Arrays) -> int:
         binding = self._binding
@@ -70,16 +70,15 @@ class Session:
         try:
             self.run()
             first_run_ns = now_ns() - start
-            found = binding.copy_outputs_to_cpu()
         except Exception as error:
             raise cannot_run(error) from None
         if self._place != "cpu":
             return first_run_ns  # the outputs stay where they are
-        # From here on into buffers of ours. Their shapes are those of the first run: the inputs stay the same.
-        self._results = {name: array.copy() for name, array in zip(outputs, found, strict=True)}
+        # From here on into the buffers of the first run: the inputs stay the same, and so do the shapes.
+        self._results = dict(zip(outputs, binding.get_outputs(), strict=True))
         binding.clear_binding_outputs()
-        for name, array in self._results.items():
-            binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        for name, value in self._results.items():
+            binding.bind_ortvalue_output(name, value)
         return first_run_ns
 
     def run(self) -> None:
@@ -97,7 +96,7 @@ class Session:
         if self._place != "cpu":
             names = [node.name for node in self._session.get_outputs()]
             return dict(zip(names, self._binding.copy_outputs_to_cpu(), strict=True))
-        return {name: array.copy() for name, array in self._results.items()}
+        return {name: value.numpy() for name, value in self._results.items()}
 
     def placement(self) -> dict[str, str]:
         return {node: self._as_asked(ran) for node, ran in placement_of(self._trace()).items()}
@@ -125,6 +124,18 @@ def cannot_run(error: Exception) -> MeasurementError:
     return MeasurementError(f"ONNX Runtime {ort.__version__} cannot run the model: {one_line(error)}")
 
 
-def input_of(node: Any) -> Input:
-    dims = tuple(dim if isinstance(dim, int) and dim > 0 else str(dim or "?") for dim in node.shape)
-    return Input(name=node.name, dtype=_DTYPES.get(node.type, node.type), dims=dims)
+def inputs_of(session: ort.InferenceSession) -> list[Input]:
+    """Raises InputError on inputs and outputs that numpy has no type for: strings, bfloat16, sequences, maps."""
+    for what, nodes in (("input", session.get_inputs()), ("output", session.get_outputs())):
+        for node in nodes:
+            if node.type not in _DTYPES:
+                accepted = "tensors of integers, booleans and floats of 16, 32 and 64 bits"
+                raise InputError(f"{what} {node.name} of the model: given {node.type}; accepted: {accepted}")
+    return [
+        Input(
+            name=node.name,
+            dtype=_DTYPES[node.type],
+            dims=tuple(dim if isinstance(dim, int) and dim >= 0 else str(dim or "?") for dim in node.shape),
+        )
+        for node in session.get_inputs()
+    ]
