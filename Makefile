@@ -32,7 +32,7 @@ test-systems: $(INSTALLED) ## tests against real installs and servers; they may 
 soak: $(INSTALLED) ## the long forms of the tests
 	@$(PY) -m pytest -m soak -v --timeout 0
 
-bench: $(INSTALLED) ## measure hwnas itself; appends to what was measured before and goes on from there
+bench: $(INSTALLED) ## measure hwnas itself, hours at first; appends to what was measured before and goes on from there
 	@$(PY) -m benchmarks.bench
 
 bench-search: ## search quality on exact tables, hwnas beside others; goes on where it stopped, hours at first

@@ -11,11 +11,12 @@ import argparse
 import inspect
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from profiles import files
 from profiles.clock import utc_now
-from profiles.errors import HwnasError
+from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.registry import find, names
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -30,8 +31,7 @@ def main(arguments: list[str]) -> int:
     code = 0
     for name in given.names or names("benchmarks.figures"):
         try:
-            take = find("benchmarks.figures", name).take
-            lines = take(given.minutes) if "minutes" in inspect.signature(take).parameters else take()
+            lines = _taken(find("benchmarks.figures", name).take, given.minutes)
         except HwnasError as error:
             print(f"{name}: {error}", file=sys.stderr)
             code = code or error.exit_code
@@ -40,6 +40,17 @@ def main(arguments: list[str]) -> int:
         print(text)
         files.write_text(_DOCS / f"results-{name}.md", text)
     return code
+
+
+def _taken(take: Callable[..., list[str]], minutes: float | None) -> list[str]:
+    """Raises what the figure raises: UnavailableError where it needs a package that is not here."""
+    pieces = "minutes" in inspect.signature(take).parameters
+    if minutes is not None and not pieces:
+        raise InputError("is taken whole: give it without --minutes")
+    try:
+        return take(minutes) if pieces else take()
+    except ModuleNotFoundError as error:
+        raise UnavailableError(f"needs the package {error.name}: pip install 'hwnas[bench]'") from None
 
 
 def _where() -> str:

@@ -6,6 +6,7 @@ measurement is missing or failed; 130 interrupted and resumable.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import cli_devices, cli_history, cli_measuring, cli_nightly, cli_predict, cli_search
-from benchmarks.pipes import reader_gone, reader_may_go
+from benchmarks.pipes import reader_gone, reader_may_go, unwritten
 from profiles.errors import HwnasError
 from profiles.urls import shown
 
@@ -56,25 +57,42 @@ def main() -> None:
     sys.path.append(os.getcwd())  # for spaces and data sets of one's own, as in the training jobs
     arguments = sys.argv[1:]
     sys.argv[1:] = map(shown, arguments)  # profiles keep the command that took them
+    code = _run(arguments)
+    try:
+        with reader_may_go():  # a flush by Python itself, at its exit, would complain
+            pass
+    except OSError as error:
+        code = _told(error)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int | str | None:
+    """What ``sys.exit`` takes."""
     try:
         app(arguments, prog_name="hwnas")
     except SystemExit as ended:
-        broken = ended.__context__
-        if not isinstance(broken, BrokenPipeError):  # of which typer makes an exit with 1
-            raise
-        sys.exit(0 if reader_gone() else _told(broken))  # the reader of our stdout has seen enough
+        why = ended.__context__
+        if isinstance(why, BrokenPipeError):  # of which typer makes an exit with 1
+            return 0 if reader_gone() else _told(why)  # the reader of our stdout has seen enough
+        if why is not None and isinstance(why.__cause__, KeyboardInterrupt):  # and of this one with 130
+            _interrupted()
+        return ended.code
     except KeyboardInterrupt:
-        print("hwnas: interrupted", file=sys.stderr)
-        sys.exit(130)
+        return _interrupted()
     except Exception as error:
-        sys.exit(_told(error))
-    finally:
-        with reader_may_go():  # a flush by Python itself, at its exit, would complain
-            pass
+        return _told(error)
+    return 0
+
+
+def _interrupted() -> int:
+    with contextlib.suppress(OSError):
+        print("hwnas: interrupted", file=sys.stderr)
+    return 130
 
 
 def _told(error: Exception) -> int:
     """The exit code, once stderr says what went wrong."""
+    unwritten()  # what stdout cannot take would be an error of its own
     with reader_may_go():
         if _state["debug"] or not isinstance(error, (HwnasError, OSError)):
             traceback.print_exception(error)

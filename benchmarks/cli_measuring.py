@@ -11,14 +11,14 @@ from benchmarks.cli_options import Csv, Fleet, Html, Json, Shape, StoreUrl
 
 Target = Annotated[
     list[str] | None,
-    typer.Option("--target", help="A target of the fleet (repeatable); all: those that its file names; default local."),
+    typer.Option("--target", help="A target of the fleet file (repeatable), or all: every one that it names; default local."),
 ]
 Inputs = Annotated[
     Path | None, typer.Option("--inputs", metavar="FILE.npz", help="Inputs by name; default random ones.")
 ]
-Threads = Annotated[int | None, typer.Option("--threads", help="Threads, instead of the target's.")]
-Batch = Annotated[int | None, typer.Option("--batch", help="Batch, instead of the target's.")]
-Precision = Annotated[str | None, typer.Option("--precision", help="Precision, instead of the target's.")]
+Threads = Annotated[int | None, typer.Option("--threads", help="Number of threads; overrides the target's.")]
+Batch = Annotated[int | None, typer.Option("--batch", help="Batch size; overrides the target's.")]
+Precision = Annotated[str | None, typer.Option("--precision", help="fp32, fp16 or int8; overrides the target's.")]
 Budget = Annotated[
     str,
     typer.Option(
@@ -40,7 +40,7 @@ MaxFallback = Annotated[
     typer.Option(
         "--max-fallback",
         metavar="PERCENT",
-        help="Of nodes that may run on another provider than asked for, instead of the target's.",
+        help="Nodes that may run on another provider than asked for; overrides the target's max_fallback.",
     ),
 ]
 Sweep = Annotated[
@@ -62,7 +62,7 @@ def profile(
     target: Target = None,
     fleet: Fleet = None,
     within: Annotated[
-        str, typer.Option(metavar="SHARE", help="Stop when the 95 % interval is this narrow, to either side.")
+        str, typer.Option(metavar="SHARE", help="Stop when the 95 % interval of the latency is at most this far to either side.")
     ] = "1%",
     budget: Budget = "30s",
     shape: Shape = None,
@@ -74,9 +74,9 @@ def profile(
     timeout: Timeout = "5m",
     max_fallback: MaxFallback = None,
     sweep: Sweep = None,
-    callers: Annotated[int | None, typer.Option(help="Also the throughput of so many callers at once.")] = None,
+    callers: Annotated[int | None, typer.Option(help="Also the throughput of this many callers at once.")] = None,
     sustain: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Also a steady load for 10m: latency and temperature over time.")
+        str | None, typer.Option(metavar="TIME", help="Also run a steady load for this long, such as 10m: latency and temperature over time.")
     ] = None,
     operators: Annotated[bool, typer.Option("--operators", help="Also the time of each operator.")] = False,
     json: Json = False,

@@ -68,7 +68,7 @@ def set_baseline(
     set_: Set = None,
     store: StoreUrl = None,
 ) -> None:
-    """Judge against what there is now from here on: hwnas baseline set suites/tiny.toml"""
+    """Make the present files and environment the baseline: hwnas baseline set suites/tiny.toml"""
     from benchmarks.keeping import keep
     from benchmarks.watched import setting_of
 

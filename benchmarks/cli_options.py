@@ -10,7 +10,7 @@ import typer
 from profiles.errors import InputError
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a TOML key (repeatable).")]
-Fleet = Annotated[Path | None, typer.Option("--fleet", help="Fleet file; without it there is the target `local`.")]
+Fleet = Annotated[Path | None, typer.Option("--fleet", help="Fleet file; without one there is the target local, this machine's CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 StoreUrl = Annotated[
     str | None,

@@ -56,7 +56,7 @@ def pareto(
     ] = None,
     json: Json = False,
 ) -> None:
-    """The front of a search: hwnas pareto runs/digits --max latency_ms@local=0.2"""
+    """The front of a search: hwnas pareto runs/digits --max latency_ms@local=0.02"""
     from benchmarks.front import show
 
     show(run, maxima=_bounds("--max", max_), minima=_bounds("--min", min_), json=json)

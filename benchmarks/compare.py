@@ -15,7 +15,19 @@ from pathlib import Path
 
 from benchmarks import profile as profiling
 from benchmarks import side_by_side, sweeps
-from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share, tell, written
+from benchmarks.measuring import (
+    Bench,
+    Setting,
+    bench,
+    check_folders,
+    check_interval,
+    label,
+    raise_first,
+    seconds,
+    share,
+    tell,
+    written,
+)
 from benchmarks.pipes import reader_may_go
 from benchmarks.profile_tables import tell_missing
 from benchmarks.side_by_side import Side, slower_when_narrower
@@ -59,6 +71,7 @@ def run(
         if verdict not in ANSWERS:
             raise InputError.of("compare", "--fail-on", verdict, ", ".join(ANSWERS))
     side_by_side.check_sort(output.sort)
+    check_interval(interval_ms)
     check_folders(csv=output.csv, html=output.html)
     groups = _groups(setting, base)
     settings = {target: sweeps.swept(target, sweep, setting.fleet) for target in setting.targets if sweep}
@@ -66,7 +79,7 @@ def run(
         budget_s=seconds("--budget", budget),
         floor=share("--floor", floor),
         interval_ms=interval_ms,
-        deadline_s=seconds("--timeout", timeout),
+        deadline_s=seconds("--timeout", timeout, least_s=0.1),
     )
     with bench(setting) as here:
         work = Work(here, plan)

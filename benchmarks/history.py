@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measuring import open_store, share
+from benchmarks.measuring import check_folders, open_store, share
 from benchmarks.report_words import plural, titled, when
 from benchmarks.tables import figure, table
 from devices import onnxfile
@@ -38,6 +38,7 @@ def run(
     """Raises InputError where the store does not hold that model on that target, UnavailableError where no profile has
     the metric.
     """
+    check_folders(html=html)
     with open_store(store, fleet) as opened:
         profiles = find(opened, model, target)
     found = history(profiles, model=model, target=target, metric=metric, floor=share("--floor", floor))

@@ -9,8 +9,7 @@ Three stages, each of which runs only what the one before left open:
 
 An alarm is what is worse with a false discovery rate of at most 1 % over all that was sampled in the night, and worse
 again when it is confirmed; it is reported with the figures that confirm it. What is worse once and not again is
-undecided. Each stage has inputs of its own, and
-looks at the output too. Nothing here measures.
+undecided. Each stage has inputs of its own, and looks at the output too. Nothing here measures.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any, Literal
 
 from profiles.discoveries import discoveries
 
-Answer = Literal["regressed", "improved", "same", "undecided", "unjudged", "new"]
+Outcome = Literal["regressed", "improved", "same", "undecided", "unjudged", "new"]
 Stage = Literal["first", "longer", "confirm"]
 STAGES: tuple[Stage, ...] = ("first", "longer", "confirm")
 OUTPUT, SIZE = "output", "model_size_mb"
@@ -43,7 +42,7 @@ class Judgement:
     model: str
     target: str
     metric: str
-    verdict: Answer
+    verdict: Outcome
     floor: float | None = None
     base: float | None = None
     other: float | None = None
@@ -195,5 +194,5 @@ def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
     """Verdict -> how many, in the order of importance; those that do not occur are absent, as are right outputs. What
     is not worse counts as the same."""
     verdicts = ["same" if one.not_worse else one.verdict for one in counted(judgements)]
-    order: tuple[Answer, ...] = ("regressed", "undecided", "unjudged", "improved", "same", "new")
+    order: tuple[Outcome, ...] = ("regressed", "undecided", "unjudged", "improved", "same", "new")
     return {answer: verdicts.count(answer) for answer in order if answer in verdicts}

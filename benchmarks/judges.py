@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.judgements import SIZE, Answer, Judgement
+from benchmarks.judgements import SIZE, Outcome, Judgement
 from benchmarks.suite import ACCURACY
 from devices import duet, measure, metering, onnxfile
 from devices.duet import DuetPlan
@@ -216,5 +216,5 @@ def _of_verdict(one: Judgement, verdict: Verdict, *, base: float, other: float) 
 def _exact(one: Judgement, base: float, other: float, *, worse: float) -> Judgement:
     """``worse``: by how much, in the unit of the floor. A change equal to the floor is none."""
     edge = (one.floor or 0.0) + _EDGE
-    answer: Answer = "regressed" if worse > edge else "improved" if worse < -edge else "same"
+    answer: Outcome = "regressed" if worse > edge else "improved" if worse < -edge else "same"
     return dataclasses.replace(one, verdict=answer, base=base, other=other, ratio=other / base if base else None)

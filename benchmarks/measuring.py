@@ -56,18 +56,23 @@ class Setting:
     ) -> Setting:
         found = load_fleet(fleet)
         sizes, batch = models.without_batch(models.parse_shapes(shapes or []))
+        if batch is not None and overrides.get("batch") not in (None, batch):
+            given_batch = f"{batch} of --shape and {overrides['batch']} of --batch"
+            raise InputError(f"batch: given {given_batch}; accepted: one of them, or the same")
         if overrides.get("batch") is None:
             overrides = {**overrides, "batch": batch}
         names: list[str] = []
         for name in targets or [LOCAL]:
             names += found.named if name == ALL and ALL not in found.targets else [name]
+        place = store_of(store, fleet)
+        check_folders(store=place if isinstance(place, Path) else file_of(place))
         return cls(
             given=given,
             targets=[found.target(name, overrides) for name in dict.fromkeys(names)],
             fleet=found,
             shapes=sizes,
             inputs=inputs,
-            store=store_of(store, fleet),
+            store=place,
         )
 
 
@@ -248,12 +253,19 @@ def label(target: Target) -> str:
     return ", ".join([target.name, *filter(None, parts)])
 
 
-def seconds(option: str, text: str) -> float:
+def check_interval(interval_ms: float | None) -> None:
+    """Raises InputError."""
+    if interval_ms is not None and not 0 < interval_ms < math.inf:
+        raise InputError(f"--interval-ms: given {interval_ms:g}; accepted: a number of ms above 0")
+
+
+def seconds(option: str, text: str, least_s: float = 0.0) -> float:
     """'30s', '500ms', '10m', '1h'. Raises InputError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
     value = float(match[1]) * {"ms": 1e-3, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if not 0 < value < math.inf:
-        raise InputError(f"{option}: given {text!r}; accepted: a time above 0 with its unit, such as 500ms, 30s or 10m")
+    if not 0 < value < math.inf or value < least_s:
+        least = f"from {1e3 * least_s:g}ms" if least_s else "above 0"
+        raise InputError(f"{option}: given {text!r}; accepted: a time {least} with its unit, such as 500ms, 30s or 10m")
     return value
 
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from devices.convert import own_precision
+from devices.convert import input_names, own_precision
+from devices.engines import PROGRAM
 from devices.measure import write_reference
 from devices.plan import Job
 from nas import models as reference
@@ -38,7 +39,7 @@ def jobs(models: Sequence[str], *, shapes: Shapes, inputs: Path | None, folder: 
         else:
             precision = own_precision(Path(model))
             found.append(Job(model=Path(model), name=name, shapes=shapes, inputs=inputs, precision=precision))
-    return found
+    return _each_its_own(found) if shapes and len(found) > 1 else found
 
 
 def parse_shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -49,6 +50,8 @@ def parse_shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
         if match is None:
             raise InputError(f"--shape: given {text!r}; accepted: NAME=SIZES, such as input=1x3x224x224")
         found[match[1]] = tuple(int(size) for size in match[2].split("x"))
+        if found[match[1]][0] == 0:
+            raise InputError(f"--shape: given {text!r}; accepted: a first size, the batch, above 0")
     return found
 
 
@@ -67,7 +70,9 @@ def _kind(model: str) -> Literal["file", "callable", "reference"]:
     """Raises InputError where it is none of them."""
     if Path(model).is_file():
         return "file"
-    if ":" in model:
+    if Path(model).is_dir():
+        raise InputError(f"{model}: given a folder; accepted: a model file")
+    if ":" in model and "/" not in model and not model.endswith((".onnx", PROGRAM)):
         return "callable"
     if model in reference.names():
         return "reference"
@@ -105,6 +110,17 @@ def _exported(model: str, shapes: Shapes, inputs: Path | None, folder: Path) -> 
     shapes = {} if inputs else {export.INPUT: shape}
     found = program if program.is_file() else None
     return Job(model=path, program=found, name=model, reference=right, shapes=shapes, inputs=inputs)
+
+
+def _each_its_own(jobs: Sequence[Job]) -> list[Job]:
+    """Each with the shapes of its own inputs: several models may call theirs differently."""
+    names = [frozenset(job.shapes) if job.model.suffix == PROGRAM else input_names(job.model) for job in jobs]
+    for unknown in sorted({name for job in jobs for name in job.shapes}.difference(*names)):
+        raise InputError(f"--shape {unknown}: none of the models has such an input")
+    return [
+        dataclasses.replace(job, shapes={name: shape for name, shape in job.shapes.items() if name in known})
+        for job, known in zip(jobs, names, strict=True)
+    ]
 
 
 def _names(models: Sequence[str]) -> list[str]:

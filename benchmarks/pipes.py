@@ -14,14 +14,27 @@ _PRINTED_TO = (1, 2)  # the descriptors of stdout and stderr
 def reader_may_go() -> Iterator[None]:
     """Whatever is printed in the block is flushed at its end; where the reader has gone, the rest of it is dropped.
 
-    Raises BrokenPipeError where the pipe is another one.
+    Raises BrokenPipeError where the pipe is another one, OSError where stdout cannot be written, as on a full disk.
     """
     try:
         yield
-        print(end="", flush=True)
+        if error := unwritten():
+            raise error
     except BrokenPipeError:
         if not reader_gone():
             raise
+
+
+def unwritten() -> OSError | None:
+    """Why what was printed could not be written; it is dropped then, and so is what follows. ``None``: it is."""
+    try:
+        print(end="", flush=True)
+    except BrokenPipeError as error:
+        return error
+    except OSError as error:
+        _drop(1)
+        return OSError(error.errno, error.strerror, "stdout")
+    return None
 
 
 def reader_gone() -> bool:
@@ -30,10 +43,14 @@ def reader_gone() -> bool:
     """
     gone = [descriptor for descriptor in _PRINTED_TO if _is_gone(descriptor)]
     for descriptor in gone:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+        _drop(descriptor)
     return bool(gone)
+
+
+def _drop(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _is_gone(descriptor: int) -> bool:

@@ -10,7 +10,18 @@ from typing import Any
 
 from benchmarks import profile_fleet
 from benchmarks import sweeps as sweeps_
-from benchmarks.measuring import Bench, Setting, bench, check_folders, label, raise_first, seconds, share, written
+from benchmarks.measuring import (
+    Bench,
+    Setting,
+    bench,
+    check_folders,
+    check_interval,
+    label,
+    raise_first,
+    seconds,
+    share,
+    written,
+)
 from benchmarks.pipes import reader_may_go
 from benchmarks.profile_tables import show
 from benchmarks.side_by_side import Side, slower_when_narrower
@@ -49,13 +60,14 @@ def run(
     html: Path | None = None,
 ) -> None:
     """Raises the first error where nothing could be measured; where some could, those are printed before."""
+    check_interval(interval_ms)
     check_folders(csv=csv, html=html)
     plan = dataclasses.replace(
         PRECISE,
         within=share("--within", within, least=0.0001),
         budget_s=seconds("--budget", budget),
         interval_ms=interval_ms,
-        deadline_s=seconds("--timeout", timeout),
+        deadline_s=seconds("--timeout", timeout, least_s=0.1),
     )
     sustain_s = seconds("--sustain", sustain) if sustain else None
     extra = Extra(callers=callers, sustain_s=sustain_s, operators=operators, deadline_s=plan.deadline_s)

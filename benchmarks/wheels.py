@@ -13,7 +13,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from devices.bundle import cache_folder
+from devices.depot import cache_folder
 from profiles.errors import InputError, UnavailableError
 
 _DONE = "hwnas-complete"  # a file that is written last: an environment without it is made again

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import devices
 import profiles
-from devices.depot import forget_agents
+from devices.depot import cache_folder, forget_agents
 from profiles.errors import UnavailableError
 from profiles.files import write_bytes
 
@@ -103,10 +103,6 @@ def agent_bytes() -> bytes:
 def calibration_digest() -> str:
     """sha256 of the calibration model."""
     return hashlib.sha256((_folder(devices) / "calibration.onnx").read_bytes()).hexdigest()
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwnas"
 
 
 def _contents() -> dict[str, bytes]:

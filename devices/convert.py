@@ -12,6 +12,7 @@ int8 products may saturate: the parity check and the accuracy of a study say so.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
@@ -29,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices import inputs, onnxfile
-from devices.bundle import cache_folder
+from devices.depot import cache_folder
 from devices.engines import PROGRAM
 from devices.inputs import Arrays, Input
 from profiles import registry
@@ -43,6 +44,8 @@ RANDOM_SAMPLES = 16
 _QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
 _QUANTISED = ["AveragePool", "Clip", "Conv", "ConvTranspose", "Flatten", "Gemm", "MatMul", "MaxPool", "Pad", "Relu"]
 _QUANTISED += ["Reshape", "Squeeze", "Transpose", "Unsqueeze"]
+
+_WARNING, _FATAL = 2, 4  # of ONNX Runtime's log; the first is its default
 
 Samples = Mapping[str, npt.NDArray[Any]]
 
@@ -98,9 +101,12 @@ def precision_of(model: Path) -> str:
 
     Raises InputError where it is no model.
     """
-    onnxfile.external_files(model)
-    now = model.stat()
-    return _precision(model, now.st_ino, now.st_mtime_ns, now.st_size)
+    return _looked_at(model)[0]
+
+
+def input_names(model: Path) -> frozenset[str]:
+    """Of an ONNX file. Raises InputError where it is none."""
+    return _looked_at(model)[1]
 
 
 def own_precision(model: Path) -> str | None:
@@ -114,18 +120,26 @@ def own_precision(model: Path) -> str | None:
     return None if found == "fp32" else found
 
 
+def _looked_at(model: Path) -> tuple[str, frozenset[str]]:
+    onnxfile.external_files(model)
+    now = model.stat()
+    return _read(model, now.st_ino, now.st_mtime_ns, now.st_size)
+
+
 @functools.lru_cache(maxsize=1024)
-def _precision(model: Path, inode: int, mtime_ns: int, size: int) -> str:
-    """Read once for each state of the file: it is asked for whenever a candidate is measured."""
+def _read(model: Path, inode: int, mtime_ns: int, size: int) -> tuple[str, frozenset[str]]:
+    """Precision and inputs; read once for each state of the file: it is asked for whenever a candidate is measured."""
     import onnx
 
     try:
         graph = onnx.load(model, load_external_data=False).graph
     except Exception as error:  # protobuf's own
         raise InputError(f"{model}: not a readable ONNX file: {error}") from None
+    names = frozenset(one.name for one in graph.input)
     if any(node.op_type in _QUANTISING for node in graph.node):
-        return "int8"
-    return "fp16" if any(one.data_type == onnx.TensorProto.FLOAT16 for one in graph.initializer) else "fp32"
+        return "int8", names
+    halved = any(one.data_type == onnx.TensorProto.FLOAT16 for one in graph.initializer)
+    return "fp16" if halved else "fp32", names
 
 
 def _to_fp16(model: Path) -> bytes:
@@ -149,10 +163,11 @@ def _to_int8(model: Path, feeds: Sequence[Arrays], symmetric: bool) -> bytes:
         def get_next(self) -> Arrays | None:
             return next(self._rest, None)
 
-    loaded = onnx.load(model)
     with tempfile.TemporaryDirectory(prefix="hwnas-int8-") as scratch:
-        prepared, quantised = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
-        quant_pre_process(loaded, prepared, skip_symbolic_shape=True)
+        whole, prepared, quantised = (Path(scratch) / f"{name}.onnx" for name in ("whole", "prepared", "int8"))
+        # As a file with its weights: what is given a model in memory loses the initialisers that say axes and shapes.
+        onnx.save(onnx.load(model), whole)
+        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             quantised,
@@ -179,17 +194,18 @@ def _calibration(
     arrays = inputs.check(arrays, _free(known), where)
     fixed = [tensor.dims[0] for tensor in known if tensor.dims and isinstance(tensor.dims[0], int)]
     size = fixed[0] if fixed else 1
-    count = min(len(array) for array in arrays.values()) // size
+    sampled = [tensor.name for tensor in known if tensor.dims]
+    count = min((len(arrays[name]) for name in sampled), default=size) // size
     if count == 0:
         raise InputError(f"{where}: no samples to calibrate with; accepted: at least {size}, along the first axis")
     return [
-        {name: array[start * size : (start + 1) * size] for name, array in arrays.items()} for start in range(count)
+        arrays | {name: arrays[name][start * size : (start + 1) * size] for name in sampled} for start in range(count)
     ], ()
 
 
 def _free(known: Sequence[Input]) -> list[Input]:
-    """The same inputs with any number of samples."""
-    return [Input(name=one.name, dtype=one.dtype, dims=("samples", *one.dims[1:])) for one in known]
+    """The same inputs with any number of samples; a number has none."""
+    return [dataclasses.replace(one, dims=("samples", *one.dims[1:])) if one.dims else one for one in known]
 
 
 def _inputs(model: Path) -> Sequence[Input]:
@@ -216,14 +232,19 @@ def _onnxruntime_version() -> str:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The tools advise on the root logger, which would also set it up; nothing of that on the user's terminal."""
+    """The tools advise on the root logger, which would also set it up, and ONNX Runtime on stderr; nothing of that on
+    the user's terminal."""
+    import onnxruntime
+
     root, handler, level = logging.getLogger(), logging.NullHandler(), logging.root.manager.disable
     root.addHandler(handler)
     logging.disable(logging.WARNING)
+    onnxruntime.set_default_logger_severity(_FATAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        onnxruntime.set_default_logger_severity(_WARNING)
         logging.disable(level)
         root.removeHandler(handler)

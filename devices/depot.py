@@ -38,8 +38,10 @@ _LOG_BYTES = 512 * 1024
 
 def folder() -> Path:
     """``$HWNAS_FOLDER``, which a transport sets, else that of the host's own cache."""
-    if given := os.environ.get("HWNAS_FOLDER"):
-        return Path(given)
+    return Path(os.environ.get("HWNAS_FOLDER") or cache_folder())
+
+
+def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwnas"
 
 

@@ -65,7 +65,6 @@ class Candidates:
                 "seed": seed,
                 "data": study.data.model_dump(),
                 "train": study.train.model_dump(include={"epochs", "batch_size", "learning_rate", "cpus", "gpus"}),
-                "start_weights": None,
                 "training": self._training(trial, seed),
             },
         )

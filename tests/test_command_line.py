@@ -57,6 +57,22 @@ def test_a_night_does_not_need_a_reader(tmp_path: Path, root: Path) -> None:
     assert (tmp_path / "n.md").read_text().startswith("## hwnas nightly")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_stdout_that_cannot_be_written_is_one_line_and_no_regression(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "benchmarks.cli", "devices", "list"]
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "hwnas: stdout: No space left on device\n")
+
+
+def test_ctrl_c_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.profile.run", interrupted)
+    assert run(monkeypatch, capsys, "profile", "resnet8", "--store", tmp_path / "s.db") == (130, "hwnas: interrupted\n")
+
+
 def test_a_bug_is_a_traceback_and_not_a_regression(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from devices import inputs
 from devices.convert import RANDOM_CALIBRATION, Converted, convert, precision_of
@@ -121,6 +122,28 @@ def test_symmetric_activations_are_another_file(tmp_path: Path) -> None:
 def test_calibration_that_does_not_fit(calibration: inputs.Arrays, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
         convert(CALIBRATION, "int8", calibration=calibration, folder=tmp_path)
+
+
+def test_axes_that_are_initialisers_and_inputs_that_are_numbers(tmp_path: Path) -> None:
+    """Both are in most files: constants that were folded, and a threshold or a switch."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
+    scale = helper.make_tensor_value_info("scale", TensorProto.FLOAT, [])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    weight = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
+    constants = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([1]), "axes")]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Unsqueeze", ["m", "axes"], ["u"]),
+        helper.make_node("Mul", ["u", "scale"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [x, scale], [y], constants)
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    samples = {"x": np.random.default_rng(1).standard_normal((8, 4)).astype(np.float32), "scale": np.float32(0.5)}
+    np.savez(tmp_path / "x.npz", **samples)
+    found = convert(path, "int8", calibration=tmp_path / "x.npz", folder=tmp_path)
+    feeds = {name: np.asarray(array) for name, array in samples.items()}
+    judge(agreement(_outputs(found.model, feeds), _outputs(path, feeds)), "int8")
 
 
 def test_what_cannot_be_converted(tmp_path: Path) -> None:

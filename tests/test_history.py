@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import jsonschema
 import pytest
 from report_example import profile_of
 
@@ -57,7 +58,6 @@ def test_the_json_has_points_environments_and_changes(
 ) -> None:
     command.run("m.onnx", **options())
     found = json.loads(capsys.readouterr().out)
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install '.[dev]'")
     jsonschema.validate(found, json.loads((root / "docs/schema/history.json").read_text()))
     assert [one["environment"] for one in found["points"]] == [1] * 20 + [2] * 5
     assert found["environments"][1]["changes"] == {"onnxruntime": ["1.31.0", "1.32.0"]}

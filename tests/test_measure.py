@@ -130,6 +130,12 @@ def test_memory_is_without_inputs_random_or_of_a_file(session: Session, save: Sa
         assert answer["peak_memory_mb"] < 8.0
 
 
+def test_outputs_of_a_random_node_are_called_that(session: Session, save: Save) -> None:
+    noise = [helper.make_node("RandomNormalLike", ["x"], ["n"]), helper.make_node("Add", ["x", "n"], ["y"])]
+    with pytest.raises(ParityError, match="output is wrong: .*; its outputs differ from run to run, as those of random"):
+        measure.check(session, Job(model=save(*noise), name="m"), LOCAL)
+
+
 def test_outputs_count_once_as_memory(session: Session, tmp_path: Path) -> None:
     """40 MB of them: what a process needs that runs the model into one buffer."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1000])

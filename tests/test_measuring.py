@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import jsonschema
 import pytest
 
 from benchmarks import compare, exchange, measuring, models, profile
@@ -208,7 +209,6 @@ def test_a_comparison_is_json_and_a_row_of_the_store(
 
 
 def check_schema(found: Any, path: Path) -> None:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install '.[dev]'")
     jsonschema.validate(found, json.loads(path.read_text()))
 
 

@@ -109,7 +109,8 @@ FAULTS: dict[str, Fault] = {
         "cannot load it",
         lambda d: ["profile", model(d / "m.onnx", helper.make_node("Nothing", ["x"], ["y"]))],
     ),
-    "a folder": (2, "there is no such model file", lambda d: ["compare", str(d), str(d)]),
+    "a folder": (2, "given a folder; accepted: a model file", lambda d: ["compare", str(d), str(d)]),
+    "a file with a colon": (2, "x:y.onnx: there is no such model file", lambda d: ["profile", str(d / "x:y.onnx")]),
     # Outputs
     "NaN": (3, "are NaN or infinite", lambda d: ["profile", model(d / "m.onnx", *nan())]),
     "infinity": (
@@ -123,7 +124,28 @@ FAULTS: dict[str, Fault] = {
     "no unit": (2, "--budget: given '30'", lambda d: ["profile", model(d / "m.onnx"), "--budget", "30"]),
     "malformed shape": (2, "--shape: given 'x=1,4'", lambda d: ["profile", model(d / "m.onnx"), "--shape", "x=1,4"]),
     "wrong shape": (2, "accepted: a shape that fits", lambda d: ["profile", model(d / "m.onnx"), "--shape", "x=1x5"]),
-    "open shape": (2, "leaves n open; give --shape", lambda d: ["profile", model(d / "m.onnx", dims=("batch", "n"))]),
+    "open shape": (2, "[batch, n]; give sizes, such as --shape x=1x128", lambda d: ["profile", model(d / "m.onnx", dims=("batch", "n"))]),
+    "no batch": (2, "the batch, above 0", lambda d: ["profile", model(d / "m.onnx"), "--shape", "x=0x4"]),
+    "two batches": (
+        2,
+        "given 8 of --shape and 2 of --batch",
+        lambda d: ["profile", model(d / "m.onnx"), "--shape", "x=8x4", "--batch", "2"],
+    ),
+    "the batch of a file": (
+        2,
+        "batch: given 8; accepted: 1, to which the model fixes it",
+        lambda d: [
+            *("profile", model(d / "m.onnx", dims=(1, 4)), "--batch", "8"),
+            *("--inputs", npz(d / "x.npz", x=np.ones((8, 4), np.float32))),
+        ],
+    ),
+    "a shape of none": (
+        2,
+        "--shape z: none of the models has such an input",
+        lambda d: ["compare", model(d / "m.onnx"), model(d / "n.onnx"), "--shape", "z=1x4"],
+    ),
+    "a short time": (2, "--timeout: given '1ms'", lambda d: ["profile", model(d / "m.onnx"), "--timeout", "1ms"]),
+    "no interval": (2, "--interval-ms: given nan", lambda d: ["profile", model(d / "m.onnx"), "--interval-ms", "nan"]),
     "no inputs": (2, "there is no such file", lambda d: ["profile", model(d / "m.onnx"), "--inputs", str(d / "x.npz")]),
     "other inputs": (
         2,
@@ -217,8 +239,8 @@ FAULTS: dict[str, Fault] = {
         lambda d: ["compare", *[model(d / "m.onnx")] * 2, *fleet(d, backwards(d))],
     ),
     "store in a file's place": (
-        3,
-        "unable to open database file",
+        2,
+        "m.onnx/s.db: there is no folder",
         lambda d: ["profile", model(d / "m.onnx"), "--store", str(d / "m.onnx" / "s.db")],
     ),
     "store unknown": (2, "--store: given warp://x", lambda d: ["profile", model(d / "m.onnx"), "--store", "warp://x"]),

@@ -45,7 +45,6 @@ def candidate(seed: int = 0, **changes: Any) -> dict[str, Any]:
         "seed": seed,
         "data": {"name": "digits"},
         "train": {"epochs": 1, "batch_size": 64},
-        "start_weights": None,
     } | changes
 
 
@@ -74,17 +73,6 @@ def test_the_kept_weights_are_those_of_the_metrics_and_of_the_curves_end(tmp_pat
     assert score("classification", reference_output(module, data.x_val), data.y_val)["accuracy"] == pytest.approx(
         metrics["val_accuracy"]
     )
-
-
-def test_training_goes_on_from_start_weights(tmp_path: Path) -> None:
-    for folder in ("first", "second"):
-        (tmp_path / folder).mkdir()
-    train(candidate(train={"epochs": 4}), tmp_path / "first")
-    train(candidate(start_weights=str(tmp_path / "first" / "weights.pt")), tmp_path / "second")
-    losses = [json.loads((tmp_path / f / "metrics.json").read_text())["train_loss"] for f in ("first", "second")]
-    assert losses[1] < losses[0]
-    with pytest.raises(TrialError, match="no weights"):
-        train(candidate(start_weights=str(tmp_path / "absent.pt")), tmp_path / "second")
 
 
 def test_a_loss_that_is_no_number_ends_the_training_at_once(tmp_path: Path) -> None:

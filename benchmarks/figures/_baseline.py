@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 from profiles.errors import MeasurementError, UnavailableError
 
@@ -15,44 +15,43 @@ _SOURCE = Path(__file__).parent / "call_loop.c"
 
 
 def build(folder: Path) -> Path:
-    """Raises UnavailableError without a C compiler."""
+    """A library with that loop. Raises UnavailableError without a C compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise UnavailableError("the baseline needs a C compiler named cc: apt install gcc libc6-dev")
-    program = folder / "call_loop"
-    command = [compiler, "-O2", "-o", str(program), str(_SOURCE), "-ldl"]
+    library = folder / "call_loop.so"
+    command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(_SOURCE), "-ldl"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UnavailableError(f"{_SOURCE.name} cannot be built: {done.stderr.strip().splitlines()[-1]}")
-    return program
+    return library
 
 
-class Loop:
-    """A process with the model loaded, which sleeps until it is asked for times."""
+def loop(library: Path, model: Path, shape: tuple[int, ...]) -> Callable[[int], tuple[int, ...]]:
+    """Loads the model, one for each process; the function gives the times of so many runs in ns.
 
-    def __init__(self, program: Path, model: Path, shape: tuple[int, ...]) -> None:
-        command = [str(program), str(_library()), str(model), str(int(np.prod(shape))), *map(str, shape)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    Raises MeasurementError.
+    """
+    found = ctypes.CDLL(str(library))
+    for function in (found.loop_open, found.loop_times):
+        function.restype = ctypes.c_char_p
+    sizes = (ctypes.c_int64 * len(shape))(*shape)
+    _checked(found.loop_open(str(_runtime()).encode(), str(model).encode(), sizes, ctypes.c_size_t(len(shape))))
 
-    def __enter__(self) -> Loop:
-        return self
+    def times_ns(count: int) -> tuple[int, ...]:
+        times = (ctypes.c_int64 * count)()
+        _checked(found.loop_times(times, ctypes.c_size_t(count)))
+        return tuple(times)
 
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def times_ns(self, count: int) -> list[int]:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise MeasurementError("the baseline has no pipes")
-        self._process.stdin.write(f"{count}\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise MeasurementError("the baseline ended without an answer")
-        return [int(text) for text in line.split()]
+    return times_ns
 
 
-def _library() -> Path:
+def _checked(failed: bytes | None) -> None:
+    if failed is not None:
+        raise MeasurementError(f"the loop in C: {failed.decode(errors='replace')}")
+
+
+def _runtime() -> Path:
     found = importlib.util.find_spec("onnxruntime")
     folders = list(found.submodule_search_locations or []) if found else []
     libraries = [path for folder in folders for path in Path(folder).glob("capi/libonnxruntime.so.*")]

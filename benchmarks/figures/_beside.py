@@ -2,8 +2,8 @@
 
     python -m benchmarks.figures._beside LOOP MODEL NUMBER DIM...
 
-One fresh process for each, of which one sleeps while the other runs. Prints a JSON object: ``c_us``, the loop's median,
-and ``log_ratios``, hwnas over the loop in each undisturbed group.
+In one fresh process, so that both meet the same core and the same minute; which is loaded first alternates with NUMBER.
+Prints a JSON object: ``c_us``, the loop's median, and ``log_ratios``, hwnas over the loop in each undisturbed group.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from typing import cast
 
 import numpy as np
 
-from benchmarks.figures._baseline import Loop
+from benchmarks.figures import _baseline
 from devices import blocks, disturbance, inputs
-from devices.engines import onnxruntime
+from devices.engines import Loaded, onnxruntime
 from profiles import statistics
 from profiles.records import Arm, Block, Target
 
 _GROUPS, _BLOCK_MS, _WARM_UP_MS = 24, 5.0, 50.0
 
 
-def main(program: Path, path: Path, number: int, shape: tuple[int, ...]) -> dict[str, object]:
-    model = onnxruntime.load(path, Target(name="local", device="local"))
-    model.bind(inputs.random_inputs(model.inputs, {model.inputs[0].name: shape}, number))
+def main(library: Path, path: Path, number: int, shape: tuple[int, ...]) -> dict[str, object]:
+    if number % 2:
+        model, times_ns = _ours(path, number, shape), _baseline.loop(library, path, shape)
+    else:
+        times_ns, model = _baseline.loop(library, path, shape), _ours(path, number, shape)
     sources = disturbance.Sources()
     ours = blocks.arm(model.run, block_ms=_BLOCK_MS, warm_up_ms=_WARM_UP_MS, reading=sources.read)
     gc.collect()
     gc.disable()
-    with Loop(program, path, shape) as loop:
 
-        def theirs(count: int) -> tuple[tuple[int, ...], disturbance.Reading, disturbance.Reading]:
-            before = sources.read()
-            return tuple(loop.times_ns(count)), before, sources.read()
+    def theirs(count: int) -> tuple[tuple[int, ...], disturbance.Reading, disturbance.Reading]:
+        before = sources.read()
+        return times_ns(count), before, sources.read()
 
-        arms = {"other": ours, "base": blocks.Arm(runs=ours.runs, time=theirs)}
-        found = blocks.measure(arms, groups=_GROUPS, max_groups=2 * _GROUPS, seed=number)
+    arms = {"other": ours, "base": blocks.Arm(runs=ours.runs, time=theirs)}
+    found = blocks.measure(arms, groups=_GROUPS, max_groups=2 * _GROUPS, seed=number)
     timed = [
         Block(
             process=0,
@@ -53,6 +54,12 @@ def main(program: Path, path: Path, number: int, shape: tuple[int, ...]) -> dict
     (ratios,) = statistics.group_log_ratios(timed, "other", "base") or [np.empty(0)]
     of_loop = [time for one in found if one.arm == "base" for time in one.latencies_ns]
     return {"c_us": float(np.median(of_loop)) / 1e3, "log_ratios": ratios.tolist()}
+
+
+def _ours(path: Path, number: int, shape: tuple[int, ...]) -> Loaded:
+    model = onnxruntime.load(path, Target(name="local", device="local"))
+    model.bind(inputs.random_inputs(model.inputs, {model.inputs[0].name: shape}, number))
+    return model
 
 
 if __name__ == "__main__":

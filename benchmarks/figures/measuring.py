@@ -45,7 +45,7 @@ _STACKS = {
     "half": (8, 32, 28), "one": (16, 32, 28), "five": (44, 32, 28),
 }  # fmt: skip
 _COUNTS = {
-    "overhead mlp": 20, "overhead half": 120, "overhead one": 120, "overhead five": 300,
+    "overhead mlp": 20, "overhead half": 60, "overhead one": 60, "overhead five": 60,
     "same": 300, "slower 5 %": 100, "slower 3 %": 100,
     "repeat twenty": 10, "repeat one": 10, "repeat five": 10,
     "ratio": 20, "screen": 100, "long": 100,
@@ -75,12 +75,12 @@ def _works(session: Session, target: Target, folder: Path) -> dict[str, Callable
         for name, (layers, channels, side) in _STACKS.items()
     }
     shapes = {name: (1, channels, side, side) for name, (_, channels, side) in _STACKS.items()}
-    program = _baseline.build(folder)
+    loop = _baseline.build(folder)
     duet = partial(_duet, session, target)
     return {
-        "overhead mlp": partial(_overhead, program, mlp, (1, 16)),
+        "overhead mlp": partial(_overhead, loop, mlp, (1, 16)),
         **{
-            f"overhead {name}": partial(_overhead, program, nets[name], shapes[name])
+            f"overhead {name}": partial(_overhead, loop, nets[name], shapes[name])
             for name in ("half", "one", "five")
         },
         "same": lambda n: duet(
@@ -124,8 +124,8 @@ def _repeat(session: Session, target: Target, model: Path, plan: Plan, number: i
     }
 
 
-def _overhead(program: Path, model: Path, shape: tuple[int, ...], number: int) -> Result:
-    given = [str(program), str(model), str(number), *map(str, shape)]
+def _overhead(loop: Path, model: Path, shape: tuple[int, ...], number: int) -> Result:
+    given = [str(loop), str(model), str(number), *map(str, shape)]
     command = [sys.executable, "-m", "benchmarks.figures._beside", *given]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -96,7 +96,7 @@ class Session:
         if self._place != "cpu":
             names = [node.name for node in self._session.get_outputs()]
             return dict(zip(names, self._binding.copy_outputs_to_cpu(), strict=True))
-        return {name: value.numpy() for name, value in self._results.items()}
+        return {name: np.array(value.numpy()) for name, value in self._results.items()}  # a copy: that is a view
 
     def placement(self) -> dict[str, str]:
         return {node: self._as_asked(ran) for node, ran in placement_of(self._trace()).items()}

@@ -44,6 +44,7 @@ _WHEELS = {
 }
 GRAPH = "cuda-graph"
 _CUDA = ("cuda", GRAPH, "tensorrt")  # providers whose tensors can lie in CUDA memory
+_IN_HOST_MEMORY = ("cpu", "xnnpack")  # where nothing is transferred
 _LIBRARIES = {  # provider -> how what it loads comes to where no libraries of the system are
     "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
     "tensorrt": "pip install tensorrt, of the major version that this onnxruntime was built with",
@@ -68,6 +69,9 @@ def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: boo
         onnxfile.external_files(model)
         if model.suffix == PROGRAM:
             raise InputError(f"{model}: given an exported program of torch; accepted by ONNX Runtime: an ONNX file")
+    if not (target.transfers or plain or target.provider in (*_CUDA, *_IN_HOST_MEMORY)):
+        accepted = f"true, or one of the providers {', '.join(_CUDA)}"
+        raise InputError(f"transfers: given false for the provider {target.provider}; accepted: {accepted}")
     if target.provider != GRAPH or plain:
         return _session(model, target, plain=plain, trace=trace)
     stream = _stream()

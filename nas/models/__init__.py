@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from devices.bundle import cache_folder
+from devices.depot import cache_folder
 from devices.plan import Job
 from profiles import registry
 

@@ -27,7 +27,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from nas import data as datasets
 from nas import spaces
-from nas.export import load_weights
 from nas.training.score import score
 from profiles import files
 from profiles.errors import HwnasError, TrialError
@@ -51,7 +50,7 @@ def main(arguments: list[str]) -> int:
 def train(candidate: dict[str, Any], out_dir: Path) -> None:
     """Writes ``weights.pt``, then ``metrics.json``, and TensorBoard scalars of every epoch under ``tb``.
 
-    Raises TrialError on a loss that is not finite, on start weights that do not fit and on batches of one row that a
+    Raises TrialError on a loss that is not finite and on batches of one row that a
     BatchNorm cannot normalise, InputError on bad choices.
     """
     settings = {**DEFAULTS, **candidate["train"], **candidate["choices"]}
@@ -60,8 +59,6 @@ def train(candidate: dict[str, Any], out_dir: Path) -> None:
     data = datasets.load(**candidate["data"])
     space = spaces.find_space(candidate["space"])
     module = spaces.build(space, candidate["choices"], data.input_shape, data.outputs)
-    if candidate.get("start_weights"):
-        load_weights(module, Path(candidate["start_weights"]))
     # Channels last: half the time of a convolutional step on CPUs.
     memory_format = torch.channels_last if len(data.input_shape) == 3 else torch.contiguous_format
     module.to(device).to(memory_format=memory_format)  # type: ignore[call-overload]
