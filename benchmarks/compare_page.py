@@ -14,7 +14,7 @@ from benchmarks.report_plot import LOG_FROM, Figure, Trace, dots, figure, layout
 from benchmarks.report_tables import Cell, Table, code, number, text
 from benchmarks.report_words import plural, when
 from benchmarks.side_by_side import Side
-from benchmarks.sweeps import Curve, told
+from benchmarks.sweeps import Curve, per_s, told
 from profiles.records import Profile
 
 _OURS = ("agent", "python", "numpy")  # of a record's versions, what is not the engine's
@@ -202,14 +202,14 @@ def _lines(curve: Curve) -> list[tuple[str, list[Profile]]]:
 
 
 def _at(points: Sequence[Profile]) -> tuple[list[float], list[float]]:
-    return [one.throughput_per_s for one in points], [one.latency_ms_calibrated for one in points]
+    return [per_s(one) for one in points], [one.latency_ms_calibrated for one in points]
 
 
 def _hover(one: Profile) -> str:
     setting = f"{plural(one.target.threads, 'thread')}, batch {one.target.batch}"
     low, high = one.latency_ms_ci95 or (None, None)
     interval = "" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
-    figures = f"{one.latency_ms_calibrated:.4g} ms{interval}<br>{one.throughput_per_s:.4g} per s"
+    figures = f"{one.latency_ms_calibrated:.4g} ms{interval}<br>{per_s(one):.4g} per s"
     return f"<b>{html.escape(one.target.name)}</b>: {setting}<br>{figures}"
 
 

@@ -70,12 +70,12 @@ def _kind(model: str) -> Literal["file", "callable", "reference"]:
     """Raises InputError where it is none of them."""
     if Path(model).is_file():
         return "file"
-    if Path(model).is_dir():
-        raise InputError(f"{model}: given a folder; accepted: a model file")
     if ":" in model and "/" not in model and not model.endswith((".onnx", PROGRAM)):
         return "callable"
     if model in reference.names():
         return "reference"
+    if Path(model).is_dir():
+        raise InputError(f"{model}: given a folder; accepted: a model file")
     known = ", ".join(reference.names())
     raise InputError(f"{model}: there is no such model file; nor is it a reference model: {known}")
 

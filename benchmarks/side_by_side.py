@@ -18,7 +18,7 @@ from profiles.files import write_text
 from profiles.records import Profile, Target
 
 _PRECISIONS = ("fp32", "fp16", "int8")  # each narrower than the one before
-_TARGET = ("device", "engine", "provider", "precision", "threads", "batch", "transfers")
+_TARGET = ("device", "engine", "provider", "precision", "threads", "batch", "transfers", "python")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ class Curve:
             "threads": at.target.threads,
             "batch": at.target.batch,
             "latency_ms": at.latency_ms_calibrated,
-            "throughput_per_s": at.throughput_per_s,
+            "throughput_per_s": per_s(at),
         }
 
 
@@ -85,5 +85,10 @@ def told(curve: Curve) -> str:
     return f"{who}: the knee is at {where}: {at['throughput_per_s']:.4g} per s at {at['latency_ms']:.4g} ms"
 
 
+def per_s(one: Profile) -> float:
+    """Inferences of one caller, by the calibrated latency: settings are measured minutes apart."""
+    return one.target.batch / one.latency_ms_calibrated * 1e3
+
+
 def _knee(points: Sequence[Profile]) -> int | None:
-    return knee([one.throughput_per_s for one in points], [one.latency_ms_calibrated for one in points])
+    return knee([per_s(one) for one in points], [one.latency_ms_calibrated for one in points])

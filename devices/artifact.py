@@ -36,7 +36,7 @@ def prepare(session: Session, job: Job, target: Target, calibration: Samples | P
         return dataclasses.replace(job, model=program, reference_model=reference)
     if job.model.suffix == PROGRAM:
         raise InputError(f"{job.model}: engine {target.engine} cannot run a torch program; accepted: an ONNX file")
-    samples, symmetric = calibration or job.inputs, target.provider == "tensorrt"
+    samples, symmetric = calibration or job.inputs, target.provider in ("tensorrt", "nvtensorrtrtx")
     found = convert(job.model, precision, calibration=samples, shapes=job.shapes, symmetric=symmetric)
     if found.model == job.model:
         return job

@@ -45,6 +45,7 @@ _QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinea
 _QUANTISED = ["AveragePool", "Clip", "Conv", "ConvTranspose", "Flatten", "Gemm", "MatMul", "MaxPool", "Pad", "Relu"]
 _QUANTISED += ["Reshape", "Squeeze", "Transpose", "Unsqueeze"]
 
+_PER_CHANNEL_OPSET = 13  # the first with an axis to quantise along
 _WARNING, _FATAL = 2, 4  # of ONNX Runtime's log; the first is its default
 
 Samples = Mapping[str, npt.NDArray[Any]]
@@ -153,6 +154,7 @@ def _to_fp16(model: Path) -> bytes:
 
 def _to_int8(model: Path, feeds: Sequence[Arrays], symmetric: bool) -> bytes:
     import onnx
+    import onnx.version_converter
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -166,7 +168,10 @@ def _to_int8(model: Path, feeds: Sequence[Arrays], symmetric: bool) -> bytes:
     with tempfile.TemporaryDirectory(prefix="hwnas-int8-") as scratch:
         whole, prepared, quantised = (Path(scratch) / f"{name}.onnx" for name in ("whole", "prepared", "int8"))
         # As a file with its weights: what is given a model in memory loses the initialisers that say axes and shapes.
-        onnx.save(onnx.load(model), whole)
+        loaded = onnx.load(model)
+        if _opset(loaded) < _PER_CHANNEL_OPSET:
+            loaded = onnx.version_converter.convert_version(loaded, _PER_CHANNEL_OPSET)
+        onnx.save(loaded, whole)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
@@ -180,6 +185,11 @@ def _to_int8(model: Path, feeds: Sequence[Arrays], symmetric: bool) -> bytes:
             extra_options={"ActivationSymmetric": True} if symmetric else {},
         )
         return quantised.read_bytes()
+
+
+def _opset(model: Any) -> int:
+    """Of ONNX's own operators."""
+    return max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
 
 
 def _calibration(

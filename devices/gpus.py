@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -20,7 +21,14 @@ def visible(root: Path = Path("/"), environment: Mapping[str, str] | None = None
     """
     count = sum(_DEVICE.fullmatch(path.name) is not None for path in (root / "dev").glob("nvidia*"))
     given = _given(environment)
-    return [str(number) for number in range(count)] if given is None or not count else given
+    if given is None or not count:
+        return [str(number) for number in range(count)]
+    return list(itertools.takewhile(lambda name: _exists(name, count), given))
+
+
+def _exists(name: str, count: int) -> bool:
+    """CUDA's list ends at the first name that means nothing: "-1", Slurm's "NoDevFiles", a number beyond the last."""
+    return int(name) < count if name.isdecimal() else name.startswith(("GPU-", "MIG-"))
 
 
 def first(nvml: Any, environment: Mapping[str, str] | None = None) -> Any:

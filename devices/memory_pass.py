@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import re
 from pathlib import Path
 
 from devices.engines import format_of
@@ -48,7 +49,7 @@ def take(request: Record) -> Record:
 
 def unread_memory(target: Target) -> str | None:
     """Why the memory of a process would not be that of the model; ``None``: it is."""
-    if target.provider.partition("-")[0] not in _OWN_MEMORY:  # "cuda-graph" too
+    if re.split("[-.]", target.provider)[0] not in _OWN_MEMORY:  # "cuda-graph" and "gpu.1" too
         return None
     return f"the memory of the process is not what a model takes on {target.provider}: the device's own is not read"
 

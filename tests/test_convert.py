@@ -146,6 +146,18 @@ def test_axes_that_are_initialisers_and_inputs_that_are_numbers(tmp_path: Path) 
     judge(agreement(_outputs(found.model, feeds), _outputs(path, feeds)), "int8")
 
 
+def test_files_of_an_older_opset_are_brought_to_one_that_quantises_per_channel(tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.random.default_rng(0).standard_normal((8, 3, 3, 3)).astype(np.float32), "w")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6), path)
+    feeds = {"x": np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)}
+    found = convert(path, "int8", folder=tmp_path)
+    judge(agreement(_outputs(found.model, feeds), _outputs(path, feeds)), "int8")
+
+
 def test_what_cannot_be_converted(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="precision: given 'int4'; accepted: fp32, fp16, int8"):
         convert(CALIBRATION, "int4", folder=tmp_path)

@@ -37,6 +37,9 @@ def test_gpus_are_those_of_the_kernel_that_are_not_hidden(tmp_path: Path) -> Non
     assert gpus.visible(tmp_path, {}) == ["0", "1", "2"]  # as CUDA counts, of few of many too
     assert gpus.visible(tmp_path, {"CUDA_VISIBLE_DEVICES": "2, GPU-8f"}) == ["2", "GPU-8f"]
     assert gpus.visible(tmp_path, {"CUDA_VISIBLE_DEVICES": ""}) == []
+    assert gpus.visible(tmp_path, {"CUDA_VISIBLE_DEVICES": "1,-1,0"}) == ["1"]  # what comes after is hidden
+    assert gpus.visible(tmp_path, {"CUDA_VISIBLE_DEVICES": "NoDevFiles"}) == []
+    assert gpus.visible(tmp_path, {"CUDA_VISIBLE_DEVICES": "7,0"}) == []
 
 
 def test_the_metered_gpu_is_the_one_that_cuda_counts_first(monkeypatch: pytest.MonkeyPatch) -> None:

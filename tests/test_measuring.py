@@ -93,7 +93,9 @@ def test_the_first_size_of_a_shape_is_the_batch(tmp_path: Path) -> None:
         return dict(found.shapes), found.targets[0].batch
 
     assert given(["x=8x3x4x4", "ids=8x7"]) == ({"x": (1, 3, 4, 4), "ids": (1, 7)}, 8)
-    assert given(["x=8x3x4x4"], 2) == ({"x": (1, 3, 4, 4)}, 2)
+    assert given(["x=8x3x4x4"], 8) == ({"x": (1, 3, 4, 4)}, 8)
+    with pytest.raises(InputError, match="batch: given 8 of --shape and 2 of --batch; accepted: one of them, or the s"):
+        given(["x=8x3x4x4"], 2)
     assert given(["x=1x3x4x4"]) == ({"x": (1, 3, 4, 4)}, 1)
     assert given(["x=8x3", "ids=2x7"]) == ({"x": (8, 3), "ids": (2, 7)}, 1)
     assert given(["x=128"]) == ({"x": (128,)}, 1)

@@ -55,6 +55,8 @@ def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: boo
     name = str(model) if isinstance(model, Path) else "model"
     core = ov.Core()
     device = _device(core, target.provider)
+    if not (target.transfers or device == "CPU"):
+        raise InputError(f"transfers: given false for OpenVINO on {target.provider}; accepted: true")
     try:
         network = core.read_model(model)
     except Exception as error:  # OpenVINO's errors share no base but this
@@ -132,7 +134,7 @@ def _device(core: Any, provider: str) -> str:
     """'gpu' -> 'GPU', among those that OpenVINO finds on this machine."""
     available = [str(device) for device in core.available_devices]
     for device in available:
-        if device.partition(".")[0].lower() == provider:
+        if provider in (device.lower(), device.partition(".")[0].lower()):
             return device
     names = ", ".join(device.lower() for device in available)
     raise UnavailableError(

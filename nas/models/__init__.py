@@ -97,6 +97,7 @@ def _exported(name: str, suffix: str, folder: Path | None) -> Path:
 def _version(name: str) -> str:
     model = registry.find("nas.models", name)
     here = Path(__file__).parent
-    sources = [Path(model.build.__code__.co_filename), Path(__file__), here / "_layers.py", here.parent / "export.py"]
+    sources = [Path(model.build.__code__.co_filename), Path(__file__), *sorted(here.glob("_[a-z]*.py"))]
+    sources.append(here.parent / "export.py")
     text = b"".join(path.read_bytes() for path in sources) + importlib.metadata.version("torch").encode()
     return hashlib.sha256(text).hexdigest()[:12]
