@@ -11,7 +11,9 @@ from benchmarks.cli_options import Csv, Fleet, Html, Json, Shape, StoreUrl
 
 Target = Annotated[
     list[str] | None,
-    typer.Option("--target", help="A target of the fleet file (repeatable), or all: every one that it names; default local."),
+    typer.Option(
+        "--target", help="A target of the fleet file (repeatable), or all: every one that it names; default local."
+    ),
 ]
 Inputs = Annotated[
     Path | None, typer.Option("--inputs", metavar="FILE.npz", help="Inputs by name; default random ones.")
@@ -62,7 +64,10 @@ def profile(
     target: Target = None,
     fleet: Fleet = None,
     within: Annotated[
-        str, typer.Option(metavar="SHARE", help="Stop when the 95 % interval of the latency is at most this far to either side.")
+        str,
+        typer.Option(
+            metavar="SHARE", help="Stop when the 95 % interval of the latency is at most this far to either side."
+        ),
     ] = "1%",
     budget: Budget = "30s",
     shape: Shape = None,
@@ -76,7 +81,10 @@ def profile(
     sweep: Sweep = None,
     callers: Annotated[int | None, typer.Option(help="Also the throughput of this many callers at once.")] = None,
     sustain: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Also run a steady load for this long, such as 10m: latency and temperature over time.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Also run a steady load for this long, such as 10m: latency and temperature over time."
+        ),
     ] = None,
     operators: Annotated[bool, typer.Option("--operators", help="Also the time of each operator.")] = False,
     json: Json = False,

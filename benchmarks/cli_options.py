@@ -10,7 +10,9 @@ import typer
 from profiles.errors import InputError
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a TOML key (repeatable).")]
-Fleet = Annotated[Path | None, typer.Option("--fleet", help="Fleet file; without one there is the target local, this machine's CPU.")]
+Fleet = Annotated[
+    Path | None, typer.Option("--fleet", help="Fleet file; without one there is the target local, this machine's CPU.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 StoreUrl = Annotated[
     str | None,

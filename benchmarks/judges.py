@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.judgements import SIZE, Outcome, Judgement
+from benchmarks.judgements import SIZE, Judgement, Outcome
 from benchmarks.suite import ACCURACY
 from devices import duet, measure, metering, onnxfile
 from devices.duet import DuetPlan

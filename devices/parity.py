@@ -36,8 +36,8 @@ def agreement(outputs: dict[str, npt.NDArray[Any]], reference: dict[str, npt.NDA
     """How well ``outputs`` match ``reference``: by name, or in order where the names differ.
 
     With a reference output of zeros, ``error`` is the largest |difference| itself, and ``distance`` infinite unless the
-    output is zeros too. An infinity that both have, as masked scores do, is equal. Raises ParityError on NaN or another
-    infinity in either, another number of outputs, or another shape.
+    output is zeros too. Infinities that both have, as masked scores do, are equal where not all values are. Raises
+    ParityError on NaN or other infinities in either, another number of outputs, or another shape.
     """
     if len(outputs) != len(reference):
         raise ParityError(f"the model has {len(outputs)} outputs and its reference {len(reference)}")
@@ -81,7 +81,8 @@ def _of_one(name: str, output: npt.NDArray[Any], expected: npt.NDArray[Any]) -> 
         raise ParityError(f"output {name} has the shape {shapes}")
     got, want = output.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
     endless = np.isinf(want) & (got == want)
-    got[endless] = want[endless] = 0.0
+    if not endless.all():
+        got[endless] = want[endless] = 0.0
     for who, values in (("the reference of output", want), ("output", got)):
         bad = int(np.count_nonzero(~np.isfinite(values)))
         if bad:

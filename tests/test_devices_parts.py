@@ -178,6 +178,7 @@ def test_outputs_are_matched_in_order_where_names_differ() -> None:
         ([1.0, np.nan], [1.0, 2.0], "1 of 2 values of output y are NaN or infinite"),
         ([np.inf, np.inf], [1.0, 2.0], "2 of 2 values of output y are NaN or infinite"),
         ([1.0, 2.0], [1.0, np.nan], "1 of 2 values of the reference of output y are NaN or infinite"),
+        ([np.inf, -np.inf], [np.inf, -np.inf], "2 of 2 values of the reference of output y are NaN or infinite"),
         ([np.inf, 1.0], [-np.inf, 1.0], "1 of 2 values of the reference of output y are NaN or infinite"),
         ([1.0], [1.0, 2.0], r"output y has the shape \[1\] and its reference \[2\]"),
     ],

@@ -10,8 +10,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import jsonschema
+import numpy as np
 import pytest
 from report_example import profile_of
 

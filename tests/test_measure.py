@@ -137,7 +137,9 @@ def test_outputs_of_a_random_node_are_called_that(session: Session, save: Save) 
         helper.make_node("Cast", ["one"], ["training"], to=TensorProto.BOOL),
         helper.make_node("Dropout", ["x", "ratio", "training"], ["y"]),
     ]
-    with pytest.raises(ParityError, match="output is wrong: .*; its outputs differ from run to run, as those of random"):
+    with pytest.raises(
+        ParityError, match=r"output is wrong: .*; its outputs differ from run to run, as those of random"
+    ):
         measure.check(session, Job(model=save(*noise), name="m"), LOCAL)
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import jsonschema
+import numpy as np
 import pytest
 
 from benchmarks import compare, exchange, measuring, models, profile

@@ -124,7 +124,11 @@ FAULTS: dict[str, Fault] = {
     "no unit": (2, "--budget: given '30'", lambda d: ["profile", model(d / "m.onnx"), "--budget", "30"]),
     "malformed shape": (2, "--shape: given 'x=1,4'", lambda d: ["profile", model(d / "m.onnx"), "--shape", "x=1,4"]),
     "wrong shape": (2, "accepted: a shape that fits", lambda d: ["profile", model(d / "m.onnx"), "--shape", "x=1x5"]),
-    "open shape": (2, "[batch, n]; give sizes, such as --shape x=1x128", lambda d: ["profile", model(d / "m.onnx", dims=("batch", "n"))]),
+    "open shape": (
+        2,
+        "[batch, n]; give sizes, such as --shape x=1x128",
+        lambda d: ["profile", model(d / "m.onnx", dims=("batch", "n"))],
+    ),
     "no batch": (2, "the batch, above 0", lambda d: ["profile", model(d / "m.onnx"), "--shape", "x=0x4"]),
     "two batches": (
         2,

@@ -57,7 +57,9 @@ def _overhead(name: str, found: list[Result]) -> list[str]:
     extra, low, high = (base_us * math.expm1(value) for value in (estimate.value, *estimate.interval(0.95)))
     what = f"overhead over a C loop, {name} ({base_us:.4g} us)"
     most = 0.01 * base_us + 3
-    return [_row(what, f"{extra:+.2f} us ({low:+.2f} to {high:+.2f})", len(found), f"at most {most:.2f} us", extra <= most)]
+    return [
+        _row(what, f"{extra:+.2f} us ({low:+.2f} to {high:+.2f})", len(found), f"at most {most:.2f} us", extra <= most)
+    ]
 
 
 def _same(found: list[Result]) -> list[str]:

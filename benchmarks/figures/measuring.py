@@ -79,10 +79,7 @@ def _works(session: Session, target: Target, folder: Path) -> dict[str, Callable
     duet = partial(_duet, session, target)
     return {
         "overhead mlp": partial(_overhead, loop, mlp, (1, 16)),
-        **{
-            f"overhead {name}": partial(_overhead, loop, nets[name], shapes[name])
-            for name in ("half", "one", "five")
-        },
+        **{f"overhead {name}": partial(_overhead, loop, nets[name], shapes[name]) for name in ("half", "one", "five")},
         "same": lambda n: duet(
             *(2 * (nets["one" if n % 3 == 2 else "twenty"],)), n, plan=None if n % WHOLE == 0 else LOOK
         ),
