@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import re
 import typing
+from collections import Counter
 from pathlib import Path
 
 import pydantic
@@ -58,12 +59,15 @@ def test_no_page_of_the_site_links_out_of_it(root: Path, pages: dict[str, str]) 
 
 def test_every_command_and_option_occurs_in_a_page_written_by_hand(pages: dict[str, str], root: Path) -> None:
     written = [*pages.values(), (root / "README.md").read_text()]
-    missing = []
-    for words, options in commands(typer.main.get_command(app)):
-        text = "\n".join(page for page in written if f"hwnas {words}" in page)
-        if words and not text:
+    missing, found = [], list(commands(typer.main.get_command(app)))
+    counts = Counter(option for _, options in found for option in options)
+    for words, options in found:
+        near = "\n".join(page for page in written if f"hwnas {words}" in page)
+        if words and not near:
             missing.append(f"hwnas {words}")
-        missing += [f"hwnas {words}: {name}" for name in options if not re.search(rf"{name}(?![\w-])", text)]
+        for name in options:  # one of several commands may be told of once
+            text = near if counts[name] == 1 else "\n".join(written)
+            missing += [] if re.search(rf"{name}(?![\w-])", text) else [f"hwnas {words}: {name}"]
     assert missing == []
 
 
