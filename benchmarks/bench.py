@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     code = 0
     for name in given.names or names("benchmarks.figures"):
         try:
-            lines = _taken(find("benchmarks.figures", name).take, given.minutes)
+            lines = _taken(find("benchmarks.figures", name).take, given.minutes, named=bool(given.names))
         except HwnasError as error:
             print(f"{name}: {error}", file=sys.stderr)
             code = code or error.exit_code
@@ -42,10 +42,10 @@ def main(arguments: list[str]) -> int:
     return code
 
 
-def _taken(take: Callable[..., list[str]], minutes: float | None) -> list[str]:
+def _taken(take: Callable[..., list[str]], minutes: float | None, *, named: bool) -> list[str]:
     """Raises what the figure raises: UnavailableError where it needs a package that is not here."""
     pieces = "minutes" in inspect.signature(take).parameters
-    if minutes is not None and not pieces:
+    if minutes is not None and named and not pieces:
         raise InputError("is taken whole: give it without --minutes")
     try:
         return take(minutes) if pieces else take()

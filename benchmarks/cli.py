@@ -93,7 +93,7 @@ def _interrupted() -> int:
 def _told(error: Exception) -> int:
     """The exit code, once stderr says what went wrong."""
     unwritten()  # what stdout cannot take would be an error of its own
-    with reader_may_go():
+    with contextlib.suppress(OSError), reader_may_go():  # stderr may be on the same full disk
         if _state["debug"] or not isinstance(error, (HwnasError, OSError)):
             traceback.print_exception(error)
         else:

@@ -31,9 +31,12 @@ def jobs(models: Sequence[str], *, shapes: Shapes, inputs: Path | None, folder: 
         raise InputError(f"--inputs {inputs}: there is no such file")
     found = []
     kinds = [_kind(model) for model in models]  # of all first: exporting one takes seconds
+    to_export = shapes
+    if inputs and "callable" in kinds:
+        shapes = {}  # they were for that one: the file of inputs has shapes of its own
     for number, (model, name, kind) in enumerate(zip(models, _names(models), kinds, strict=True)):
         if kind == "callable":
-            found.append(_exported(model, shapes, inputs, folder / str(number)))
+            found.append(_exported(model, to_export, inputs, folder / str(number)))
         elif kind == "reference":
             found.append(dataclasses.replace(reference.job(model), shapes=shapes, inputs=inputs))
         else:
@@ -114,13 +117,21 @@ def _exported(model: str, shapes: Shapes, inputs: Path | None, folder: Path) -> 
 
 def _each_its_own(jobs: Sequence[Job]) -> list[Job]:
     """Each with the shapes of its own inputs: several models may call theirs differently."""
-    names = [frozenset(job.shapes) if job.model.suffix == PROGRAM else input_names(job.model) for job in jobs]
+    names = [_inputs_of(job) for job in jobs]
     for unknown in sorted({name for job in jobs for name in job.shapes}.difference(*names)):
         raise InputError(f"--shape {unknown}: none of the models has such an input")
     return [
         dataclasses.replace(job, shapes={name: shape for name, shape in job.shapes.items() if name in known})
         for job, known in zip(jobs, names, strict=True)
     ]
+
+
+def _inputs_of(job: Job) -> frozenset[str]:
+    """Of a file that does not say, all that were given: whoever measures it says what is wrong."""
+    with contextlib.suppress(InputError):
+        if job.model.suffix != PROGRAM:
+            return input_names(job.model)
+    return frozenset(job.shapes)
 
 
 def _names(models: Sequence[str]) -> list[str]:

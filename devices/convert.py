@@ -136,7 +136,7 @@ def _read(model: Path, inode: int, mtime_ns: int, size: int) -> tuple[str, froze
         graph = onnx.load(model, load_external_data=False).graph
     except Exception as error:  # protobuf's own
         raise InputError(f"{model}: not a readable ONNX file: {error}") from None
-    names = frozenset(one.name for one in graph.input)
+    names = frozenset(one.name for one in graph.input) - {one.name for one in graph.initializer}  # both, before IR 4
     if any(node.op_type in _QUANTISING for node in graph.node):
         return "int8", names
     halved = any(one.data_type == onnx.TensorProto.FLOAT16 for one in graph.initializer)
@@ -203,8 +203,9 @@ def _calibration(
     arrays = inputs.read_npz(given, _free(known)) if isinstance(given, Path) else dict(given)
     arrays = inputs.check(arrays, _free(known), where)
     fixed = [tensor.dims[0] for tensor in known if tensor.dims and isinstance(tensor.dims[0], int)]
-    size = fixed[0] if fixed else 1
-    sampled = [tensor.name for tensor in known if tensor.dims]
+    size = (fixed[0] if fixed else 1) or 1
+    sampled = [tensor.name for tensor in known if tensor.dims and isinstance(tensor.dims[0], int)]
+    sampled += inputs.sample_names([one for one in known if one.dims and isinstance(one.dims[0], str)], arrays)
     count = min((len(arrays[name]) for name in sampled), default=size) // size
     if count == 0:
         raise InputError(f"{where}: no samples to calibrate with; accepted: at least {size}, along the first axis")

@@ -84,9 +84,8 @@ def check(arrays: Arrays, inputs: Sequence[Input], where: str) -> Arrays:
         array = arrays.get(tensor.name)
         if array is None:
             raise InputError(f"{where}: no array named {tensor.name!r}; it has: {', '.join(sorted(arrays)) or 'none'}")
-        fits = not tensor.dims or len(array.shape) == len(tensor.dims)
-        fits = fits and all(
-            isinstance(dim, str) or dim == size for dim, size in zip(tensor.dims, array.shape, strict=False)
+        fits = len(array.shape) == len(tensor.dims) and all(
+            isinstance(dim, str) or dim == size for dim, size in zip(tensor.dims, array.shape, strict=True)
         )
         if array.dtype != tensor.dtype or not fits:
             given = f"{array.dtype}{list(array.shape)}"
@@ -102,10 +101,9 @@ def _shape(tensor: Input, batch: int, given: Sequence[int] | None) -> tuple[int,
         elif batch > 1 and isinstance(first, str) and given[0] != batch:
             sizes = "x".join(map(str, given))
             raise InputError(f"--shape {tensor.name}={sizes}: given a batch of {batch}; accepted: of 1 or {batch} here")
-        fits = not tensor.dims or len(given) == len(tensor.dims)  # none: a number, or the model does not say
-        fits = fits and all(
+        fits = len(given) == len(tensor.dims) and all(
             size >= (position == 0) and (isinstance(dim, str) or dim == size)  # an empty cache of a decoder: 1x0x64
-            for position, (dim, size) in enumerate(zip(tensor.dims, given, strict=False))
+            for position, (dim, size) in enumerate(zip(tensor.dims, given, strict=True))
         )
         if not fits:
             sizes = "x".join(map(str, given))
@@ -117,24 +115,32 @@ def _shape(tensor: Input, batch: int, given: Sequence[int] | None) -> tuple[int,
 
 
 def _first_samples(arrays: Arrays, inputs: Sequence[Input], batch: int, path: Path) -> Arrays:
-    """Those that are longer than what is run at once, cut, and copied so that the rest is freed. An open first axis is
-    that of samples where all but vectors that have one are equally long; that of a vector where it has the name and the
-    length of such a one."""
+    """Those that are longer than what is run at once, cut, and copied so that the rest is freed."""
     known = [one for one in inputs if one.dims and one.name in arrays and arrays[one.name].ndim == len(one.dims)]
     found = {one.name: arrays[one.name][: one.dims[0]].copy() for one in known if isinstance(one.dims[0], int)}
     open_ones = [one for one in known if isinstance(one.dims[0], str)]
-    first = {one.dims[0] for one in open_ones if len(one.dims) > 1}
-    lengths = {len(arrays[one.name]) for one in open_ones if len(one.dims) > 1}
-    if len(lengths) == 1:
-        (length,) = lengths
-        samples = [one.name for one in open_ones if one.dims[0] in first and len(arrays[one.name]) == length]
+    samples = sample_names(open_ones, arrays)
+    if samples:
+        length = len(arrays[samples[0]])
         if length < batch:
             raise InputError(f"{path}: {samples[0]}: given {length} samples; accepted: from {batch}, the batch")
         found |= {name: arrays[name][:batch].copy() for name in samples}
-    elif lengths and batch > 1:
-        given = ", ".join(f"{len(arrays[one.name])} of {one.name}" for one in open_ones if len(one.dims) > 1)
+    elif batch > 1 and open_ones and batch not in {len(arrays[one.name]) for one in open_ones}:
+        given = ", ".join(f"{len(arrays[one.name])} of {one.name}" for one in open_ones)
         raise InputError(f"{path}: given {given}; accepted with a batch of {batch}: as many samples of each")
     return found
+
+
+def sample_names(inputs: Sequence[Input], arrays: Arrays) -> list[str]:
+    """Of ``inputs``, which have an open first axis, those whose first axis is that of samples: where all but vectors
+    are equally long, these, and the vectors of that length, such as lengths or masks. Else none.
+    """
+    wide = [one.name for one in inputs if len(one.dims) > 1]
+    lengths = {len(arrays[name]) for name in wide}
+    if len(lengths) != 1:
+        return []
+    vectors = [one.name for one in inputs if len(one.dims) == 1]
+    return wide + [name for name in vectors if len(arrays[name]) in lengths]
 
 
 def _check_batch(inputs: Sequence[Input], batch: int) -> None:

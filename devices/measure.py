@@ -93,7 +93,7 @@ def profile_all(
         except HwnasError as error:
             if session.closed:
                 raise
-            named = len(jobs) == 1 or job.name in str(error)
+            named = len(jobs) == 1 or str(error).startswith(job.name)
             found.error = error if named else type(error)(f"{job.name}: {error}")
     return [
         found.error or assemble(found, aim(target, job), device, reference_ms=reference_ms, plan=plan)

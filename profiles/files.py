@@ -41,6 +41,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+_LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
+
+
 def sync(*paths: Path) -> None:
     """So that files, or the names in folders, survive a power cut; on systems that know how to. Raises OSError."""
     if not hasattr(os, "O_DIRECTORY"):
@@ -50,7 +53,7 @@ def sync(*paths: Path) -> None:
         try:
             os.fsync(handle)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            if error.errno in _LOST:  # else a file system that knows no fsync, as many network folders
                 raise
         finally:
             os.close(handle)

@@ -10,9 +10,9 @@ one of
 
 Every look uses a two-level bootstrap interval at the confidence 1 - alpha / looks, so that all looks together are wrong
 with at most the probability alpha (Bonferroni; it holds for any rule of when to look). A verdict "regressed" or
-"improved" is a false alarm where the true ratio lies within the floor: alpha bounds how often that happens. That is
-of the mean over processes, and holds where their ratios lie about it evenly, as those of a model with itself do. Where
-one process in ten is slow, a few processes may hold none: no rule over so few sees what did not happen.
+"improved" is a false alarm where the true ratio lies within the floor: alpha bounds how often that happens. The true
+ratio is the mean over processes, and the bound holds where their ratios lie evenly about it, as those of a model with
+itself do. Where one process in ten is slow, there may be no slow one among the few that a look has.
 """
 
 from __future__ import annotations

@@ -268,6 +268,7 @@ def test_a_graph_is_captured_for_the_shapes_that_are_bound(monkeypatch: pytest.M
     brought: list[float] = []
     there = SimpleNamespace(update_inplace=lambda array: brought.append(float(array.ravel()[0])))
     monkeypatch.setattr(ort.OrtValue, "ortvalue_from_numpy", staticmethod(lambda *_: there))
+    monkeypatch.setattr("devices.engines._ort_graph.outputs_of", lambda binding: binding.get_outputs())
     session = _Replays([SimpleNamespace(name="x", type="tensor(float)", shape=["n"])])
     model = Captured(session, None, False, None)  # type: ignore[arg-type]
     one, two = np.full(1, 1.0, np.float32), np.full(2, 2.0, np.float32)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from devices.engines._cuda_events import Stream
-from devices.engines._ort_session import Session, cannot_run, inputs_of
+from devices.engines._ort_session import Session, cannot_run, inputs_of, outputs_of
 from devices.inputs import Arrays, Input
 from profiles.clock import now_ns
 
@@ -63,7 +63,7 @@ class Captured:
         try:
             self._session.run_with_iobinding(self._binding, _of_graph(_UNCAPTURED))
             first_run_ns = now_ns() - start
-            results = list(self._binding.get_outputs())
+            results = outputs_of(self._binding)
             self._binding.clear_binding_outputs()
             for name, value in zip(self._names, results, strict=True):
                 self._binding.bind_ortvalue_output(name, value)

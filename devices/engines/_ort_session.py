@@ -75,7 +75,7 @@ class Session:
         if self._place != "cpu":
             return first_run_ns  # the outputs stay where they are
         # From here on into the buffers of the first run: the inputs stay the same, and so do the shapes.
-        self._results = dict(zip(outputs, binding.get_outputs(), strict=True))
+        self._results = dict(zip(outputs, outputs_of(binding), strict=True))
         binding.clear_binding_outputs()
         for name, value in self._results.items():
             binding.bind_ortvalue_output(name, value)
@@ -118,6 +118,14 @@ class Session:
         events: list[dict[str, Any]] = json.loads(Path(self._session.end_profiling()).read_text())
         self._folder.cleanup()
         return events
+
+
+def outputs_of(binding: ort.IOBinding) -> list[ort.OrtValue]:
+    """Those of the last run. By index: what ``get_outputs`` gives are, before ONNX Runtime 1.32, references into the
+    binding, which end when its outputs are cleared.
+    """
+    found = binding.get_outputs_as_ortvaluevector()
+    return [ort.OrtValue(found[number]) for number in range(len(found))]
 
 
 def cannot_run(error: Exception) -> MeasurementError:

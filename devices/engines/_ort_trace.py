@@ -32,7 +32,7 @@ def operators_of(events: Sequence[dict[str, Any]]) -> list[tuple[str, str, str, 
         while around and around[-1][0] <= event["ts"]:
             around.pop()
         name, about = event["name"].removesuffix("_kernel_time"), event["args"]
-        run = bisect.bisect_right(starts, event["ts"]) - 1
+        run = max(0, bisect.bisect_right(starts, event["ts"]) - 1)
         times = found.setdefault((name, about.get("op_name", ""), short(about["provider"])), [0.0] * len(starts))
         times[run] += event["dur"]
         if around:

@@ -50,8 +50,8 @@ def main(arguments: list[str]) -> int:
 def train(candidate: dict[str, Any], out_dir: Path) -> None:
     """Writes ``weights.pt``, then ``metrics.json``, and TensorBoard scalars of every epoch under ``tb``.
 
-    Raises TrialError on a loss that is not finite and on batches of one row that a
-    BatchNorm cannot normalise, InputError on bad choices.
+    Raises TrialError on a loss that is not finite and on batches of one row that a BatchNorm cannot normalise,
+    InputError on bad choices.
     """
     settings = {**DEFAULTS, **candidate["train"], **candidate["choices"]}
     device = torch.device("cuda" if settings["gpus"] and torch.cuda.is_available() else "cpu")
