@@ -90,7 +90,7 @@ def check(arrays: Arrays, inputs: Sequence[Input], where: str) -> Arrays:
         if array.dtype != tensor.dtype or not fits:
             given = f"{array.dtype}{list(array.shape)}"
             raise InputError(f"{where}: {tensor.name}: given {given}; accepted: {tensor.dtype}[{_dims(tensor)}]")
-    return {tensor.name: np.ascontiguousarray(arrays[tensor.name]) for tensor in inputs}
+    return {tensor.name: np.require(arrays[tensor.name], requirements="C") for tensor in inputs}
 
 
 def _shape(tensor: Input, batch: int, given: Sequence[int] | None) -> tuple[int, ...]:

@@ -172,7 +172,7 @@ def _bind(model: Loaded, feeds: Arrays, request: Record) -> None:
             or all(one.dtype.kind not in "iu" for one in feeds.values())
         ):
             raise
-        hint = "perhaps since its integers are made up, all 1 where they are wide: give true ones with --inputs FILE.npz"
+        hint = "perhaps since its integers are made up, all 1 where they are wide: give others with --inputs FILE.npz"
         raise MeasurementError(f"{error}; {hint}") from None
 
 

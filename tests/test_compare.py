@@ -257,7 +257,8 @@ def test_the_fallback_in_time() -> None:
 def test_the_curve_of_a_sweep_and_its_knee() -> None:
     points = [(1, 1.0), (2, 1.2), (4, 2.0), (8, 7.9)]
     one = [given("pc", ms, batch=batch) for batch, ms in points]
-    one = [replace(p, throughput_per_s=rate) for p, rate in zip(one, (9e3, 1.0, 1.0, 9e3), strict=True)]  # of other minutes
+    rates = (9e3, 1.0, 1.0, 9e3)  # of other minutes
+    one = [replace(p, throughput_per_s=rate) for p, rate in zip(one, rates, strict=True)]
     (curve,) = curves(one[::-1])
     assert [p.target.batch for p in curve.points] == [1, 2, 4, 8]
     # Throughputs 1000, 1667, 2000, 1013: the last is beaten; of the others (1667, 1.2) lies below the line.

@@ -57,7 +57,7 @@ class Session:
         binding = self._binding
         binding.clear_binding_inputs()
         binding.clear_binding_outputs()
-        self._kept = {tensor.name: np.ascontiguousarray(feeds[tensor.name]) for tensor in self.inputs}
+        self._kept = {tensor.name: np.require(feeds[tensor.name], requirements="C") for tensor in self.inputs}
         for name, array in self._kept.items():
             if self._place == "cpu":
                 binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
