@@ -43,7 +43,7 @@ class Captured:
     def bind(self, feeds: Arrays) -> int:
         """The first run is not captured: the outputs that it makes are those that the graph writes to."""
         before = [array.shape for array in self._host.values()] if self._results else None
-        self._host = {tensor.name: np.ascontiguousarray(feeds[tensor.name]) for tensor in self.inputs}
+        self._host = {tensor.name: np.require(feeds[tensor.name], requirements="C") for tensor in self.inputs}
         start = now_ns()
         if before == [array.shape for array in self._host.values()]:
             self._bring()

@@ -80,7 +80,7 @@ class _Request:
         self.inputs: Sequence[Input] = [_input(port) for port in network.inputs]
 
     def bind(self, feeds: Arrays) -> int:
-        self._kept = {tensor.name: np.ascontiguousarray(feeds[tensor.name]) for tensor in self.inputs}
+        self._kept = {tensor.name: np.require(feeds[tensor.name], requirements="C") for tensor in self.inputs}
         self._compile({name: list(array.shape) for name, array in self._kept.items()})
         start = now_ns()
         try:

@@ -96,7 +96,7 @@ class _Pass:
         places = []
         for number, tensor in enumerate(order):
             path = self.folder / f"{number}.npy"
-            np.save(path, np.ascontiguousarray(feeds[tensor.name]), allow_pickle=False)
+            np.save(path, np.require(feeds[tensor.name], requirements="C"), allow_pickle=False)
             places.append(self.link.put(path))
         return ":".join(places)
 
