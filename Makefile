@@ -24,10 +24,10 @@ search: $(INSTALLED) ## the main job: search STUDY (studies/digits.toml), or go 
 	echo "search: $$(( $$(date +%s) - start )) s"; exit $$code
 
 test: $(INSTALLED) ## tests that any machine can run: no root; some 20 minutes on 2 cores
-	@$(PY) -m pytest -n 4 --dist worksteal
+	@$(PY) -m pytest -n 4 --dist worksteal --durations 8
 
 test-systems: $(INSTALLED) ## tests against real installs and servers; they may need root and Debian packages
-	@$(PY) -m pytest -m "systems and not soak" -v --timeout 600 -n 2 --dist loadfile
+	@$(PY) -m pytest -m "systems and not soak" -v --timeout 600 -n 2 --dist loadfile --durations 8
 
 soak: $(INSTALLED) ## the long forms of the tests
 	@$(PY) -m pytest -m soak -v --timeout 0
