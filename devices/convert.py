@@ -202,15 +202,19 @@ def _calibration(
     where = str(given) if isinstance(given, Path) else "calibration"
     arrays = inputs.read_npz(given, _free(known)) if isinstance(given, Path) else dict(given)
     arrays = inputs.check(arrays, _free(known), where)
-    fixed = [tensor.dims[0] for tensor in known if tensor.dims and isinstance(tensor.dims[0], int)]
-    size = (fixed[0] if fixed else 1) or 1
-    sampled = [tensor.name for tensor in known if tensor.dims and isinstance(tensor.dims[0], int)]
-    sampled += inputs.sample_names([one for one in known if one.dims and isinstance(one.dims[0], str)], arrays)
-    count = min((len(arrays[name]) for name in sampled), default=size) // size
-    if count == 0:
-        raise InputError(f"{where}: no samples to calibrate with; accepted: at least {size}, along the first axis")
+    sizes = {one.name: one.dims[0] or 1 for one in known if one.dims and isinstance(one.dims[0], int)}
+    open_ones = [one for one in known if one.dims and isinstance(one.dims[0], str)]
+    sizes |= dict.fromkeys(inputs.sample_names(open_ones, arrays), 1)
+    counts = {name: len(arrays[name]) // size for name, size in sizes.items()}
+    for name, count in counts.items():
+        if count == 0:
+            least = f"at least {sizes[name]}, along the first axis of {name}"
+            raise InputError(f"{where}: no samples to calibrate with; accepted: {least}")
+    sampled = {name: sizes[name] for name, count in counts.items() if count > 1}  # one sample is for all runs
+    count = min((counts[name] for name in sampled), default=1)
     return [
-        arrays | {name: arrays[name][start * size : (start + 1) * size] for name in sampled} for start in range(count)
+        arrays | {name: arrays[name][start * size : (start + 1) * size] for name, size in sampled.items()}
+        for start in range(count)
     ], ()
 
 
