@@ -69,8 +69,11 @@ def worst_of_interest(objective: Objective, limits: Sequence[Limit]) -> float | 
 
     A limit from the other side, such as a least latency, says nothing of that.
     """
-    if objective.threshold is not None:
-        return objective.threshold
+    return tightest_limit(objective, limits) if objective.threshold is None else objective.threshold
+
+
+def tightest_limit(objective: Objective, limits: Sequence[Limit]) -> float | None:
+    """On how bad it may be; ``None``: there is none from that side."""
     op = "<=" if objective.goal == "min" else ">="
     bounds = [limit.bound for limit in limits if limit.name == objective.name and limit.op == op]
     tightest = min if objective.goal == "min" else max

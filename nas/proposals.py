@@ -245,7 +245,7 @@ class Proposals:
             self._scouted_out, self._complaint = True, f"nothing more is scouted: {reason}"
             self._start()
             return None
-        last_resort = AskTell(self._spec | {"generator": "random"}, self._seed + self._failures)
+        last_resort = AskTell(self._spec | {"generator": "random", "options": {}}, self._seed + self._failures)
         try:
             last_resort.tell(self._known())
             found = last_resort.ask_with_sources(1)

@@ -126,11 +126,26 @@ def test_ax_is_told_of_thresholds_limits_and_types_as_they_are_meant() -> None:
         terms, bounds = _optimization(Spec(parameters=[], objectives=objectives, limits=given))
         assert terms == "acc, -ms" and sorted(bounds) == ["mb <= 7.0", "mb >= 2.0", "ms <= 10.0"]
     assert _optimization(Spec(parameters=[], objectives=objectives, limits=limits[1:2]))[1] == []
+    for threshold, told in ((20.0, "ms <= 10.0"), (5.0, "ms <= 5.0")):
+        apart = (objectives[0], Objective(name="ms", goal="min", threshold=threshold))
+        assert _optimization(Spec(parameters=[], objectives=apart, limits=limits[:1]))[1] == [told]
     mixed: dict[str, Any] = {"name": "dropout", "values": [0, 0.1, 0.5], "ordered": True}
     assert _parameter(mixed).parameter_type == "float"
     assert _parameter({"name": "width", "values": [8, 16]}).parameter_type == "int"
     client = create(Spec(parameters=[mixed], objectives=objectives, limits=limits), 0).client
     assert client._experiment.search_space.parameters["dropout"].values == [0.0, 0.1, 0.5]
+
+
+def test_ax_waits_for_a_value_of_each_metric() -> None:
+    """Trainings take longer than the random phase, or the first candidates are all gated."""
+    search = AskTell(SPEC | {"generator": "ax"} | OPTIONS["ax"], seed=0)
+    for config in search.ask(4):
+        values = evaluate(config)
+        search.tell([{"config": config, "values": {name: values[name] for name in ("latency_ms@local", "mb")}}])
+    assert [source for _, source in search.ask_with_sources(1)] == ["random (ax found no new candidate)"]
+    (config,) = search.ask(1)
+    search.tell([result(config | {"width": 8, "depth": 1})])
+    assert [source for _, source in search.ask_with_sources(1)] == ["ax"]
 
 
 def test_equal_networks_are_proposed_once() -> None:
@@ -186,6 +201,16 @@ def test_a_killed_process_is_replaced_by_a_random_candidate_and_a_new_process(tm
         first = next_of(search)
         assert first.source.startswith("random (sobol failed: the generator's process ended")
         assert next_of(search).source == "sobol"
+    finally:
+        search.close()
+
+
+def test_the_random_candidate_in_place_of_a_generator_takes_none_of_its_options(tmp_path: Path) -> None:
+    search = proposals(tmp_path, SPEC | {"generator": "ax"} | OPTIONS["ax"])
+    try:
+        assert search._process is not None
+        search._process.kill()
+        assert next_of(search).source.startswith("random (ax failed: the generator's process ended")
     finally:
         search.close()
 

@@ -27,7 +27,7 @@ from botorch.acquisition.multi_objective import logei
 from botorch.acquisition.multi_objective.parego import qLogNParEGO
 
 from nas.generators import Choices, Observation, Seen, Spec
-from nas.pareto import worst_of_interest
+from nas.pareto import tightest_limit
 from profiles.errors import InputError
 
 OPTIONS = True
@@ -49,9 +49,12 @@ class _Ax:
         objective, constraints = _optimization(spec)
         self.client.configure_optimization(objective=objective, outcome_constraints=constraints)
         self._modelled = {safe(o.name) for o in spec.objectives} | {safe(limit.name) for limit in spec.limits}
+        self._without_value = set(self._modelled)
         self.client.set_generation_strategy(strategy)
 
     def propose(self, seen: Seen) -> Choices | None:
+        if self._without_value:  # no training has ended yet: Ax fits no model then, and says so by an error
+            return None
         for _ in range(_ATTEMPTS):
             try:
                 ((index, choices),) = self.client.get_next_trials(max_trials=1).items()
@@ -71,7 +74,9 @@ class _Ax:
         if observation.status == "failed":
             self.client.mark_trial_failed(index)
         elif observation.status == "done":
-            self.client.complete_trial(index, raw_data=self._data(observation))
+            data = self._data(observation)
+            self._without_value.difference_update(data)
+            self.client.complete_trial(index, raw_data=data)
 
     def _claim(self, key: str, choices: Choices) -> int:
         """The trial just proposed, or a new one where the proposal came back in another, canonical form."""
@@ -141,7 +146,8 @@ def _parameter(parameter: Mapping[str, Any]) -> RangeParameterConfig | ChoicePar
 
 
 def _optimization(spec: Spec) -> tuple[str, list[str]]:
-    """Ax's expressions: "acc, -latency" and the bounds. A limit on an objective stands in for a missing threshold.
+    """Ax's expressions: "acc, -latency" and the bounds. A limit on an objective stands in for a threshold that is
+    missing or less tight.
 
     Ax takes one bound from each side of a metric.
     """
@@ -149,7 +155,9 @@ def _optimization(spec: Spec) -> tuple[str, list[str]]:
     for objective in spec.objectives:
         name = safe(objective.name)
         terms.append(name if objective.goal == "max" else f"-{name}")
-        threshold = worst_of_interest(objective, spec.limits)
+        worst = [objective.threshold, tightest_limit(objective, spec.limits)]
+        tighter = max if objective.goal == "max" else min
+        threshold = tighter((found for found in worst if found is not None), default=None)
         # Ax takes thresholds only with several objectives; with one they would be constraints.
         if threshold is not None and len(spec.objectives) > 1:
             bounds.append(f"{name} {'>=' if objective.goal == 'max' else '<='} {threshold!r}")
@@ -157,8 +165,8 @@ def _optimization(spec: Spec) -> tuple[str, list[str]]:
     for limit in spec.limits:
         if limit.name not in {objective.name for objective in spec.objectives}:
             side = safe(limit.name), limit.op
-            tighter = min if limit.op == "<=" else max
-            tightest[side] = tighter(limit.bound, tightest.get(side, limit.bound))
+            closer = min if limit.op == "<=" else max
+            tightest[side] = closer(limit.bound, tightest.get(side, limit.bound))
     bounds += [f"{name} {op} {bound!r}" for (name, op), bound in tightest.items()]
     return ", ".join(terms), bounds
 
