@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from profiles.errors import InputError
 
 OPTIONS = True
 
+_LEAST_VALUES = 2  # of each metric: from fewer Ax can fit no model, and says so by an error
 _ATTEMPTS = 3  # proposals that turn out to be known before the caller falls back
 _FAST = {"num_restarts": 4, "raw_samples": 64}
 
@@ -49,11 +51,11 @@ class _Ax:
         objective, constraints = _optimization(spec)
         self.client.configure_optimization(objective=objective, outcome_constraints=constraints)
         self._modelled = {safe(o.name) for o in spec.objectives} | {safe(limit.name) for limit in spec.limits}
-        self._without_value = set(self._modelled)
+        self._values: Counter[str] = Counter()
         self.client.set_generation_strategy(strategy)
 
     def propose(self, seen: Seen) -> Choices | None:
-        if self._without_value:  # no training has ended yet: Ax fits no model then, and says so by an error
+        if any(self._values[name] < _LEAST_VALUES for name in self._modelled):  # too few trainings have ended
             return None
         for _ in range(_ATTEMPTS):
             try:
@@ -75,7 +77,7 @@ class _Ax:
             self.client.mark_trial_failed(index)
         elif observation.status == "done":
             data = self._data(observation)
-            self._without_value.difference_update(data)
+            self._values.update(data.keys())
             self.client.complete_trial(index, raw_data=data)
 
     def _claim(self, key: str, choices: Choices) -> int:
