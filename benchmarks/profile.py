@@ -148,7 +148,7 @@ def _finished(
 
 def _with_extras(session: Session, job: Job, profile: Profile, extra: Extra, hear: OnEvent) -> Profile:
     """What cannot be measured leaves the other figures as they are, and its reason in ``missing``."""
-    target, within = profile.target, {"deadline_s": extra.deadline_s}
+    target, limits = profile.target, {"deadline_s": extra.deadline_s}
 
     def taken(field: str, what: str, take: Callable[[], Any]) -> None:
         nonlocal profile
@@ -163,15 +163,15 @@ def _with_extras(session: Session, job: Job, profile: Profile, extra: Extra, hea
             profile = dataclasses.replace(profile, missing={**profile.missing, field: str(error)})
 
     if extra.operators:
-        taken("operators", "operators", lambda: extras.operators(session, job, target, **within))
+        taken("operators", "operators", lambda: extras.operators(session, job, target, **limits))
     profile = dataclasses.replace(profile, **extras.fallback_time(profile))
     if extra.callers:
         callers = extra.callers
-        taken("concurrent", f"{callers} callers", lambda: extras.concurrent(session, job, target, callers, **within))
+        taken("concurrent", f"{callers} callers", lambda: extras.concurrent(session, job, target, callers, **limits))
     if extra.sustain_s:
         steady_s = extra.sustain_s
         what = f"a steady load for {steady_s:g} s"
-        taken("sustained", what, lambda: extras.sustained(session, job, target, steady_s, **within))
+        taken("sustained", what, lambda: extras.sustained(session, job, target, steady_s, **limits))
         if profile.sustained and profile.sustained["throttled_windows"] and "throttled" not in profile.flags:
             profile = dataclasses.replace(profile, flags=(*profile.flags, "throttled"))
     return profile

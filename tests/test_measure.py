@@ -267,6 +267,29 @@ def test_no_number_past_the_deadline(session: Session) -> None:
         )
 
 
+def test_a_pace_that_a_model_cannot_keep_is_flagged(session: Session, save: Save) -> None:
+    job, quick = Job(model=save(MATMUL), name="m"), dataclasses.replace(QUICK, memory=False)
+    for interval_ms, flagged in ((0.05, True), (40.0, False)):  # a run takes 0.2 ms
+        found = measure.profile(session, job, NULL, plan=dataclasses.replace(quick, interval_ms=interval_ms))
+        assert ("interval_missed" in found.flags) is flagged
+
+
+def test_a_model_whose_memory_cannot_be_measured_keeps_its_latency(
+    session: Session, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = session.request
+
+    def request(operation: str, **parameters: Any) -> Any:
+        if operation == "memory":
+            raise MeasurementError("the process of memory was killed by SIGKILL")
+        return ask(operation, **parameters)
+
+    monkeypatch.setattr(session, "request", request)
+    found = measure.profile(session, Job(model=save(MATMUL), name="m"), LOCAL, plan=QUICK)
+    assert found.latency_ms.p50 is not None and found.peak_memory_mb is None
+    assert found.missing["peak_memory_mb"] == "the process of memory was killed by SIGKILL"
+
+
 def test_a_plan_that_cannot_give_an_error_bar() -> None:
     with pytest.raises(InputError, match="processes: given 1; accepted: from 2"):
         Plan(processes=1)

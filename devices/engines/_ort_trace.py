@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +24,7 @@ def operators_of(events: Sequence[dict[str, Any]]) -> list[tuple[str, str, str, 
     """
     kernels = [e for e in events if e["name"].endswith("_kernel_time") and e.get("args", {}).get("provider")]
     kernels.sort(key=lambda event: (event["ts"], -event["dur"]))
-    starts = sorted(event["ts"] for event in events if event["name"] == "model_run") or [-math.inf]
+    starts = sorted(event["ts"] for event in events if event["name"] == "model_run") or [0]
     found: dict[tuple[str, str, str], list[float]] = {}
     around: list[tuple[float, list[float], int]] = []  # end, times and run of the nodes that this one runs within
     for event in kernels:
