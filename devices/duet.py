@@ -9,6 +9,7 @@ has a resident process beside it (``devices.residents``). Method: duet benchmark
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,8 @@ class DuetPlan:
     def __post_init__(self) -> None:
         if not self.budget_s > 0:
             raise InputError(f"budget_s: given {self.budget_s}; accepted: a number above 0")
+        if self.interval_ms is not None and not 0 < self.interval_ms < math.inf:
+            raise InputError(f"interval_ms: given {self.interval_ms}; accepted: a number above 0")
         if not 0 <= self.floor < 1:
             raise InputError(f"floor: given {self.floor}; accepted: from 0, below 1; 0.01 is 1 %")
 
@@ -126,7 +129,7 @@ def compare(
         verdict=verdict,
         base_ms=_median_ms(used, "base"),
         other_ms=_median_ms(used, "other"),
-        stopped="budget" if verdict.verdict == "undecided" else "decided",
+        stopped="decided" if _enough(verdict, plan.interval_within) else "budget",
         flags=flags + conditions.flags(found),
         conditions=found,
         blocks=blocks_of(answers),

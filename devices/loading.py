@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -41,14 +41,32 @@ def ready(request: Record) -> tuple[Loaded, Record]:
     return model, {"load_ns": load_ns + (build_ns or 0), "first_run_ns": first_run_ns, "build_ns": build_ns}
 
 
-def arm(model: Loaded, request: Record, sources: disturbance.Sources) -> blocks.Arm:
+def arm(model: Loaded, request: Record, sources: disturbance.Sources, prime: Callable[[], None]) -> blocks.Arm:
+    """``prime``: see ``prime_of``."""
     return blocks.arm(
         model.run,
         block_ms=request["block_ms"],
         warm_up_ms=request["warm_up_ms"],
         interval_ms=request.get("interval_ms"),
         reading=sources.read,
+        prime=prime,
     )
+
+
+def prime_of(request: Record) -> Callable[[], None]:
+    """What ``blocks.arm`` calls before each run: the model that copies one number; nothing where the model runs
+    elsewhere than on the caches that the call comes from."""
+    engine, target = engine_of(request)
+    if target.provider not in getattr(engine, "PRIMED", ()):
+        return lambda: None
+    return empty(engine, target).run
+
+
+def empty(engine: Engine, target: Target) -> Loaded:
+    """The shipped model that copies one number for each sample, after its first run."""
+    model = engine.load(package_file("empty" + format_of(engine)), target)
+    model.bind(feeds_of(model, target, {}))
+    return model
 
 
 def feeds_of(model: Loaded, target: Target, request: Record) -> Arrays:

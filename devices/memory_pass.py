@@ -8,8 +8,7 @@ import gc
 import re
 from pathlib import Path
 
-from devices.engines import format_of
-from devices.loading import engine_of, feeds_of, package_file
+from devices.loading import empty, engine_of, feeds_of
 from devices.protocol import Record
 from profiles.records import Target
 
@@ -28,8 +27,8 @@ def take(request: Record) -> Record:
     engine, target = engine_of(request)
     if reason := unread_memory(target):
         return {"peak_memory_mb": None, "reason": reason}
-    empty = engine.load(package_file("empty" + format_of(engine)), target)
-    empty.bind(feeds_of(empty, target, {}))
+    session = empty(engine, target)
+    session.run()
     _trim()
     _reset_peak()
     before = _peak_kb()

@@ -35,7 +35,7 @@ from devices import (
 )
 from devices.engines import PROGRAM, Engine, Loaded, format_of
 from devices.inputs import Arrays
-from devices.loading import arm, engine_of, feeds_of, read_reference, ready, samples_of
+from devices.loading import arm, engine_of, feeds_of, prime_of, read_reference, ready, samples_of
 from devices.protocol import Record
 from profiles import registry
 from profiles.errors import MeasurementError, ParityError, UnavailableError
@@ -115,12 +115,13 @@ def time_latency(request: Record) -> Record:
     for each in request["arms"]:
         models[each["name"]], times = ready({**request, **each})
         first = first or times
+    prime = prime_of(request)
     gc.collect()
     gc.disable()
     sources, provider = disturbance.Sources(), request["target"]["provider"]
     before = conditions.state(sources.read(), provider)
     found = blocks.measure(
-        {name: arm(model, request, sources) for name, model in models.items()},
+        {name: arm(model, request, sources, prime) for name, model in models.items()},
         groups=request["groups"],
         max_groups=request["max_groups"],
         seed=request["seed"],

@@ -105,7 +105,7 @@ def main(arguments: list[str]) -> int:
     try:
         sources = disturbance.Sources()
         model, _ = loading.ready(request)
-        arm = loading.arm(model, request, sources)
+        arm = loading.arm(model, request, sources, loading.prime_of(request))
         gc.collect()
         gc.disable()
         protocol.write(output, {"id": request["id"], "done": True, "runs": arm.runs})

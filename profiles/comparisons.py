@@ -13,8 +13,9 @@ from profiles.verdicts import Verdict
 class Comparison:
     """``base_ms`` and ``other_ms`` are raw medians, for orientation: the ratio comes from paired blocks, not from them.
 
-    ``stopped``: "decided", or "budget" where the verdict is still undecided. ``method``: "duet", or "profiles" where
-    the two targets are of different devices: the ratio of the calibrated latencies, see ``profiles.apart``.
+    ``stopped``: "decided", or "budget" where the verdict is still undecided or the interval wider than was asked.
+    ``method``: "duet", or "profiles" where the two targets are of different devices: the ratio of the calibrated
+    latencies, see ``profiles.apart``.
     """
 
     base: str

@@ -393,6 +393,32 @@ def test_the_first_run_of_a_block_is_dropped() -> None:
     assert len(log) == warm_up + sum(len(block.latencies_ns) + 1 for block in found)
 
 
+def test_a_call_that_is_not_timed_comes_before_each_that_is() -> None:
+    log: list[str] = []
+    arm = blocks.arm(
+        lambda: log.append("run"), block_ms=1.0, warm_up_ms=0.0, reading=_reading, prime=lambda: log.append("prime")
+    )
+    log.clear()
+    latencies_ns, *_ = arm.time(3)
+    assert log == ["run", *["prime", "run"] * 3]
+    assert len(latencies_ns) == 3
+
+
+def test_runs_with_pauses_are_not_primed() -> None:
+    log: list[str] = []
+    arm = blocks.arm(
+        lambda: log.append("run"),
+        block_ms=1.0,
+        warm_up_ms=0.0,
+        interval_ms=0.1,
+        reading=_reading,
+        prime=lambda: log.append("prime"),
+    )
+    log.clear()
+    arm.time(3)
+    assert log == ["run"] * 4
+
+
 def test_a_block_is_filled_but_never_endless() -> None:
     for block in _measure("A", [], groups=1, block_ms=1000.0):
         assert len(block.latencies_ns) == blocks.MAX_RUNS

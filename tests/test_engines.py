@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import gpu_check
-from devices import fallback, gpus, inputs
+from devices import fallback, gpus, inputs, loading
 from devices.engines import Engine, Loaded, format_of
 from profiles import registry
 from profiles.errors import InputError, MeasurementError, UnavailableError
@@ -69,6 +70,25 @@ def test_an_engine_runs_a_model(engine: Engine, target: Target, batch: int) -> N
     assert all(len(output) == batch and np.isfinite(output).all() for output in first.values())
     assert model.run() is None
     assert all(np.array_equal(output, first[name]) for name, output in model.outputs().items())
+
+
+def test_the_model_that_primes_a_run_copies_one_number(engine: Engine, target: Target) -> None:
+    (output,) = loading.empty(engine, dataclasses.replace(target, batch=2)).outputs().values()
+    assert output.size == 2
+
+
+@pytest.mark.parametrize(
+    ("engine", "provider", "primed"),
+    [("onnxruntime", "cpu", True), ("onnxruntime", "cuda", False), ("torch", "cpu", False), ("null", "cpu", False)],
+)
+def test_runs_are_primed_where_they_empty_the_caches_of_an_app_in_c(
+    monkeypatch: pytest.MonkeyPatch, engine: str, provider: str, primed: bool
+) -> None:
+    loaded = []
+    monkeypatch.setattr(loading, "empty", lambda engine, target: loaded.append(target) or types.SimpleNamespace(run=0))
+    target = Target(name="t", device="local", engine=engine, provider=provider)
+    loading.prime_of({"target": target.to_dict()})
+    assert (loaded == [target]) is primed
 
 
 def test_outputs_are_copies(engine: Engine, target: Target) -> None:

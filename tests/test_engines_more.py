@@ -479,4 +479,4 @@ def test_a_new_engine_file_passes_the_contract_tests_as_they_are(tmp_path: Path,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "10 passed" in ran.stdout
+    assert "11 passed" in ran.stdout

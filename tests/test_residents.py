@@ -57,6 +57,16 @@ def test_a_target_that_takes_twice_as_long(session: Session, job: Job) -> None:
     assert {block.arm for block in found.blocks} == {"base", "other"}
 
 
+def test_what_a_duet_refuses() -> None:
+    for name in ("budget_s", "interval_ms"):
+        with pytest.raises(InputError, match=f"{name}: given 0; accepted: a number above 0"):
+            DuetPlan(**{name: 0})
+    with pytest.raises(InputError, match="interval_ms: given inf"):
+        DuetPlan(interval_ms=float("inf"))
+    with pytest.raises(InputError, match="floor: given 1; accepted: from 0, below 1"):
+        DuetPlan(floor=1)
+
+
 def test_two_engines(session: Session, job: Job) -> None:
     other = Target(name="ort", device="here")
     found = duet(session, job, other, dataclasses.replace(BASE, provider="10ms"), floor=0.9)

@@ -42,6 +42,7 @@ _WHEELS = {
     "directml": "onnxruntime-directml",
     "qnn": "onnxruntime-qnn",
 }
+PRIMED = ("cpu", "xnnpack")
 GRAPH = "cuda-graph"
 _CUDA = ("cuda", GRAPH, "tensorrt")  # providers whose tensors can lie in CUDA memory
 _IN_HOST_MEMORY = ("cpu", "xnnpack")  # where nothing is transferred

@@ -37,6 +37,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 
 import openvino as ov  # noqa: E402
 
+PRIMED = ("cpu",)
 _DTYPES = {"f32": "float32", "f64": "float64", "f16": "float16", "boolean": "bool", "i32": "int32", "i64": "int64"}
 _DTYPES |= {"i8": "int8", "u8": "uint8", "i16": "int16", "u16": "uint16", "u32": "uint32", "u64": "uint64"}
 
