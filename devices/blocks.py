@@ -101,8 +101,8 @@ def arm(
     """A model of this process, warmed up. ``interval_ms``: from the start of a run to that of the next, which sleeps
     until then; ``None``: back to back. A run that takes longer delays the next.
 
-    ``prime``: called untimed before each run that is back to back. A model that fills the caches drives the call path
-    of Python out of them, which an app in C does not have: a tiny model on the same path brings it back.
+    ``prime``: called untimed before each run that is back to back. A model that fills the caches drives the way into
+    the runtime out of them, most of which is Python that an app in C does not have: a tiny model brings it back.
     """
     reading = reading or disturbance.Sources().read
     pause_ns = round((interval_ms or 0.0) * 1e6)

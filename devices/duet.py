@@ -52,10 +52,10 @@ class DuetPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.budget_s > 0:
-            raise InputError(f"budget_s: given {self.budget_s}; accepted: a number above 0")
-        if self.interval_ms is not None and not 0 < self.interval_ms < math.inf:
-            raise InputError(f"interval_ms: given {self.interval_ms}; accepted: a number above 0")
+        for name in ("budget_s", "interval_within", "interval_ms"):
+            given = getattr(self, name)
+            if given is not None and not 0 < given < math.inf:
+                raise InputError(f"{name}: given {given}; accepted: a number above 0")
         if not 0 <= self.floor < 1:
             raise InputError(f"floor: given {self.floor}; accepted: from 0, below 1; 0.01 is 1 %")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from profiles.errors import InputError
 Arrays = dict[str, npt.NDArray[Any]]
 
 _PIECE = 16384  # random values drawn at once
+# What numpy raises on an .npz that is damaged, encrypted, or compressed by a method that Python does not know.
+_UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ def read_npz(path: Path, inputs: Sequence[Input], batch: int | None = None) -> A
             raise InputError(f"{path}: given one array without a name; accepted: an .npz file, as np.savez writes it")
         with loaded as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: not a readable .npz file of plain arrays: {error}") from None
     if batch is not None:
         _check_batch(inputs, batch)

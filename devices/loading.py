@@ -54,10 +54,9 @@ def arm(model: Loaded, request: Record, sources: disturbance.Sources, prime: Cal
 
 
 def prime_of(request: Record) -> Callable[[], None]:
-    """What ``blocks.arm`` calls before each run: the model that copies one number; nothing where the model runs
-    elsewhere than on the caches that the call comes from."""
+    """What ``blocks.arm`` calls before each run: the model that copies one number, where the engine is primed."""
     engine, target = engine_of(request)
-    if target.provider not in getattr(engine, "PRIMED", ()):
+    if request.get("interval_ms") or target.provider not in getattr(engine, "PRIMED", ()):
         return lambda: None
     return empty(engine, target).run
 

@@ -150,6 +150,21 @@ def test_a_pickle_is_no_input(tmp_path: Path) -> None:
         inputs.read_npz(path, [FIXED])
 
 
+def test_a_damaged_file_of_inputs(tmp_path: Path) -> None:
+    path = tmp_path / "i.npz"
+    np.savez_compressed(path, x=np.arange(4000, dtype=np.float32))
+    whole = path.read_bytes()
+    data, entry = whole.index(b"x.npy") + 30, whole.index(b"PK\1\2")
+    for place, value in (
+        (data, b"\xff" * 40),  # what is compressed
+        (entry + 10, b"\x63"),  # the method
+        (entry + 8, b"\1"),  # encrypted
+    ):
+        path.write_bytes(whole[:place] + value + whole[place + len(value) :])
+        with pytest.raises(InputError, match=r"i\.npz: not a readable \.npz file of plain arrays"):
+            inputs.read_npz(path, [FIXED])
+
+
 # Parity
 
 

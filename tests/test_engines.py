@@ -79,7 +79,13 @@ def test_the_model_that_primes_a_run_copies_one_number(engine: Engine, target: T
 
 @pytest.mark.parametrize(
     ("engine", "provider", "primed"),
-    [("onnxruntime", "cpu", True), ("onnxruntime", "cuda", False), ("torch", "cpu", False), ("null", "cpu", False)],
+    [
+        ("onnxruntime", "cpu", True),
+        ("onnxruntime", "openvino", True),
+        ("onnxruntime", "cuda", False),
+        ("torch", "cpu", False),
+        ("null", "cpu", False),
+    ],
 )
 def test_runs_are_primed_where_they_empty_the_caches_of_an_app_in_c(
     monkeypatch: pytest.MonkeyPatch, engine: str, provider: str, primed: bool
@@ -88,6 +94,8 @@ def test_runs_are_primed_where_they_empty_the_caches_of_an_app_in_c(
     monkeypatch.setattr(loading, "empty", lambda engine, target: loaded.append(target) or types.SimpleNamespace(run=0))
     target = Target(name="t", device="local", engine=engine, provider=provider)
     loading.prime_of({"target": target.to_dict()})
+    assert (loaded == [target]) is primed
+    loading.prime_of({"target": target.to_dict(), "interval_ms": 5.0})
     assert (loaded == [target]) is primed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import sys
@@ -58,11 +59,10 @@ def test_a_target_that_takes_twice_as_long(session: Session, job: Job) -> None:
 
 
 def test_what_a_duet_refuses() -> None:
-    for name in ("budget_s", "interval_ms"):
-        with pytest.raises(InputError, match=f"{name}: given 0; accepted: a number above 0"):
-            DuetPlan(**{name: 0})
-    with pytest.raises(InputError, match="interval_ms: given inf"):
-        DuetPlan(interval_ms=float("inf"))
+    for name in ("budget_s", "interval_within", "interval_ms"):
+        for given in (0, math.inf, math.nan):
+            with pytest.raises(InputError, match=f"{name}: given {given}; accepted: a number above 0"):
+                DuetPlan(**{name: given})
     with pytest.raises(InputError, match="floor: given 1; accepted: from 0, below 1"):
         DuetPlan(floor=1)
 

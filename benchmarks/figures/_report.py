@@ -58,7 +58,7 @@ def _overhead(name: str, found: list[Result]) -> list[str]:
     what = f"overhead over a C loop, {name} ({base_us:.4g} us)"
     most = 0.01 * base_us + 3
     return [
-        _row(what, f"{extra:+.2f} us ({low:+.2f} to {high:+.2f})", len(found), f"at most {most:.2f} us", extra <= most)
+        _row(what, f"{extra:+.2f} us ({low:+.2f} to {high:+.2f})", len(found), f"± {most:.2f} us", abs(extra) <= most)
     ]
 
 

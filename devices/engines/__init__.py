@@ -31,8 +31,8 @@ def format_of(engine: object) -> str:
 
 class Engine(Protocol):
     """A module may also have ``FORMAT``, the suffix of its files (default ``ONNX``), and ``PROVIDERS``, where it knows
-    them all; the first is what the contract tests run on (default "cpu"); and ``PRIMED``, the providers whose models
-    run on the caches that the call comes from, so that each timed run follows one of a model that copies one number.
+    them all; the first is what the contract tests run on (default "cpu"); and ``PRIMED``, the providers that compute on
+    the CPU, of an engine that apps call from C or C++: see ``blocks.arm``.
     """
 
     def versions(self) -> dict[str, str]:

@@ -42,10 +42,9 @@ _WHEELS = {
     "directml": "onnxruntime-directml",
     "qnn": "onnxruntime-qnn",
 }
-PRIMED = ("cpu", "xnnpack")
+PRIMED = ("cpu", "xnnpack", "openvino", "dnnl", "acl")  # they compute on the CPU: nothing is transferred
 GRAPH = "cuda-graph"
 _CUDA = ("cuda", GRAPH, "tensorrt")  # providers whose tensors can lie in CUDA memory
-_IN_HOST_MEMORY = ("cpu", "xnnpack")  # where nothing is transferred
 _LIBRARIES = {  # provider -> how what it loads comes to where no libraries of the system are
     "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
     "tensorrt": "pip install tensorrt, of the major version that this onnxruntime was built with",
@@ -70,7 +69,7 @@ def load(model: Path | bytes, target: Target, *, plain: bool = False, trace: boo
         onnxfile.external_files(model)
         if model.suffix == PROGRAM:
             raise InputError(f"{model}: given an exported program of torch; accepted by ONNX Runtime: an ONNX file")
-    if not (target.transfers or plain or target.provider in (*_CUDA, *_IN_HOST_MEMORY)):
+    if not (target.transfers or plain or target.provider in (*_CUDA, *PRIMED)):
         accepted = f"true, or one of the providers {', '.join(_CUDA)}"
         raise InputError(f"transfers: given false for the provider {target.provider}; accepted: {accepted}")
     if target.provider != GRAPH or plain:
