@@ -80,8 +80,8 @@ def bisect(names: Sequence[str], measure: Compare, plan: DuetPlan, say: Callable
     """``names``: good to bad. The last is compared with the first before anything else.
 
     An undecided pair is measured once more, longer. Where one between cannot be measured its neighbours are asked.
-    Raises NothingFits where the last is not slower, InputError on bad input, and the error of the comparison of the two
-    ends where that cannot be made.
+    Raises NothingFits where the last is not slower, and the error of the comparison of the two ends where that cannot
+    be made: what is wrong with the first, or with all, shows there.
     """
     comparisons: dict[int, Comparison] = {}
     skipped: dict[int, str] = {}
@@ -91,7 +91,7 @@ def bisect(names: Sequence[str], measure: Compare, plan: DuetPlan, say: Callable
             try:
                 comparisons[index] = found = measure(index, tried)
             except HwnasError as error:
-                if index == len(names) - 1 or isinstance(error, InputError):
+                if index == len(names) - 1:
                     raise
                 skipped[index] = str(error)
                 say(f"{names[index]}: skipped: {error}")

@@ -16,7 +16,7 @@ import typer
 
 from benchmarks import cli_devices, cli_history, cli_measuring, cli_nightly, cli_predict, cli_search
 from benchmarks.pipes import reader_gone, reader_may_go, unwritten
-from profiles.errors import HwnasError
+from profiles.errors import HwnasError, UnavailableError
 from profiles.urls import shown
 
 app = typer.Typer(
@@ -54,7 +54,10 @@ app.add_typer(cli_nightly.baseline, name="baseline")
 
 def main() -> None:
     """The console script. Errors of ours are one line on stderr; any other is a traceback, and exit code 3."""
-    sys.path.append(os.getcwd())  # for spaces and data sets of one's own, as in the training jobs
+    try:
+        sys.path.append(os.getcwd())  # for spaces and data sets of one's own, as in the training jobs
+    except FileNotFoundError:
+        sys.exit(_told(UnavailableError("the current folder is gone: change to one that is there")))
     arguments = sys.argv[1:]
     sys.argv[1:] = map(shown, arguments)  # profiles keep the command that took them
     code = _run(arguments)
@@ -62,7 +65,8 @@ def main() -> None:
         with reader_may_go():  # a flush by Python itself, at its exit, would complain
             pass
     except OSError as error:
-        code = _told(error)
+        told = _told(error)
+        code = code or told  # a regression stays one
     sys.exit(code)
 
 

@@ -28,7 +28,7 @@ def check_devices(
     fleet: Fleet = None,
     json: Json = False,
 ) -> None:
-    """What each device is, and what keeps it from a good measurement: hwnas devices check pi5"""
+    """What each device is, and what keeps it from a good measurement: hwnas devices check pi5 --fleet fleet.toml"""
     from benchmarks.devices import check
 
     check(names or [], fleet, as_json=json)

@@ -31,7 +31,7 @@ def predict(
     json: Json = False,
     csv: Csv = None,
 ) -> None:
-    """What would it cost there, without measuring it? hwnas predict candidates.csv --run runs/digits --target pi5"""
+    """What would it cost there, without measuring it? hwnas predict candidates.csv --run runs/digits"""
     from benchmarks import predict as command
 
     command.run(candidates, target=target, runs=run or [], metric=metric, fleet=fleet, store=store, json=json, csv=csv)

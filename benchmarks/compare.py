@@ -92,9 +92,11 @@ def run(
         except HwnasError as error:
             work.errors.append(error)
     if len(work.sides) > 1:  # one alone is compared with nothing
-        with reader_may_go():  # the files are for others
+        unprinted: list[HwnasError] = []  # which says nothing to a reader of the page
+        with written(Path("stdout"), unprinted), reader_may_go():  # the files and the exit code are for others
             _show(work, output)
         _write(work, output)
+        work.errors += unprinted
     failed = any(side.verdict in fail_on for side in work.sides)
     if failed and not any(isinstance(error, InputError) for error in work.errors):
         tell(work.errors)

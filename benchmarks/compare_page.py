@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import pages
+from benchmarks import pages, tables
 from benchmarks import side_by_side as sides_
 from benchmarks.profile_tables import UNSAID
 from benchmarks.report_plot import LOG_FROM, Figure, Trace, dots, figure, layout
@@ -124,7 +124,8 @@ def _bar_figure(
         "x": list(values),
         "y": places,
         "hovertext": [
-            f"<b>{html.escape(name)}</b><br>{value:.4g} {unit}" + (f" ({low:.4g} to {high:.4g})" if high > low else "")
+            f"<b>{html.escape(name)}</b><br>{tables.figure(value)} {unit}"
+            + (f" ({tables.figure(low)} to {tables.figure(high)})" if high > low else "")
             for name, _, (value, low, high) in points
         ],
         "hoverinfo": "text",
@@ -208,8 +209,8 @@ def _at(points: Sequence[Profile]) -> tuple[list[float], list[float]]:
 def _hover(one: Profile) -> str:
     setting = f"{plural(one.target.threads, 'thread')}, batch {one.target.batch}"
     low, high = one.latency_ms_ci95 or (None, None)
-    interval = "" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
-    figures = f"{one.latency_ms_calibrated:.4g} ms{interval}<br>{per_s(one):.4g} per s"
+    interval = "" if low is None or high is None else f" ({tables.figure(low)} to {tables.figure(high)})"
+    figures = f"{tables.figure(one.latency_ms_calibrated)} ms{interval}<br>{tables.figure(per_s(one))} per s"
     return f"<b>{html.escape(one.target.name)}</b>: {setting}<br>{figures}"
 
 

@@ -15,10 +15,11 @@ import numpy as np
 
 from benchmarks.tables import table
 from devices import advice, measure, metering
-from devices.fleet import Fleet, load_fleet
+from devices.fleet import LOCAL, Fleet, load_fleet
 from devices.session import Session, connect
+from devices.transports.local import Device as Local
 from profiles.errors import HwnasError, InputError
-from profiles.records import Target
+from profiles.records import SCHEMA, Target
 
 _CALIBRATIONS = 5
 
@@ -33,7 +34,7 @@ def list_devices(path: Path | None, *, as_json: bool) -> None:
         keys = device.model_dump(mode="json", exclude_defaults=True)  # type: ignore[attr-defined]
         rows.append({"device": name, "transport": transport, "pool": pool, "targets": targets, **keys})
     if as_json:
-        print(json.dumps({"schema": 1, "devices": rows}, indent=1))
+        print(json.dumps({"schema": SCHEMA, "devices": rows}, indent=1))
         return
     heads = ["device", "transport", "where", "pool", "targets"]
     where = [str(row.get("host") or row.get("serial") or row.get("scheduler") or "-") for row in rows]
@@ -47,20 +48,33 @@ def list_devices(path: Path | None, *, as_json: bool) -> None:
 def check(names: Sequence[str], path: Path | None, *, as_json: bool) -> None:
     """All at once, each by itself. Raises UnavailableError at the end where one could not be reached."""
     fleet = load_fleet(path)
-    wanted = list(names) or sorted(set(fleet.devices) - ({"local"} if len(fleet.devices) > 1 else set()))
+    wanted = list(names) or _of_file(fleet)
     for name in wanted:
         if name not in fleet.devices:
             known = ", ".join(sorted(fleet.devices))
             raise InputError(f"{fleet.where}: no device named {name!r}; there are: {known}")
     found = _at_once(fleet, wanted)
     if as_json:
-        print(json.dumps({"schema": 1, "devices": found}, indent=1))
+        print(json.dumps({"schema": SCHEMA, "devices": found}, indent=1))
     else:
         for one in found:
             _show(one)
     missing = [one for one in found if one["error"]]
     if missing:
         sys.exit(3)
+
+
+def _of_file(fleet: Fleet) -> list[str]:
+    """All devices, in the order of their names. ``local``, which there always is, where the file gives it keys or a
+    target on it, or has no other.
+    """
+    targets = [fleet.targets[name] for name in fleet.named]
+    if targets == [Target(name=LOCAL, device=LOCAL)]:  # as where the file names none
+        targets = []
+    used = any(LOCAL in fleet.boards(target.device) for target in targets)
+    if used or LOCAL in fleet.meters or fleet.devices[LOCAL] != Local() or len(fleet.devices) == 1:
+        return sorted(fleet.devices)
+    return sorted(fleet.devices.keys() - {LOCAL})
 
 
 def _at_once(fleet: Fleet, names: Sequence[str]) -> list[dict[str, Any]]:

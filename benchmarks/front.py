@@ -14,7 +14,7 @@ from nas.generators import Limit
 from nas.journal import Trial
 from nas.results import Results, pick, read_results
 from profiles.errors import InputError, NothingFits
-from profiles.records import METRICS
+from profiles.records import METRICS, SCHEMA
 
 
 def show(run: Path, *, maxima: Mapping[str, float], minima: Mapping[str, float], json: bool) -> None:
@@ -41,11 +41,13 @@ def show(run: Path, *, maxima: Mapping[str, float], minima: Mapping[str, float],
 def as_json(results: Results, members: list[int] | None = None) -> str:
     by_index = {trial.index: trial for trial in results.trials}
     front = [_member(results, by_index[index]) for index in (results.front if members is None else members)]
-    return json_module.dumps({"schema": 1, "front": front}, allow_nan=False, indent=1)
+    return json_module.dumps({"schema": SCHEMA, "front": front}, allow_nan=False, indent=1)
 
 
 def print_front(results: Results, members: list[int] | None = None) -> None:
-    """Best in the first objective first. Standard errors stand beside the figures that have one."""
+    """Best in the first objective first. Standard errors stand beside the figures that have one. ``members``: what was
+    picked by limits; ``None``: the whole front.
+    """
     chosen = results.front if members is None else members
     first = results.objectives[0]
     chosen = sorted(chosen, key=lambda i: results.figures(i)[first.name], reverse=first.goal == "max")
@@ -69,7 +71,10 @@ def print_front(results: Results, members: list[int] | None = None) -> None:
         *tests,
         *(["against the baseline"] if results.baseline is not None else []),
     ]
-    folded(heads, rows, title=f"{results.study.name}: the front, {len(rows)} of {len(results.trials)} trials")
+    what = f"the front, {len(rows)} of {len(results.trials)} trials"
+    if members is not None:
+        what = f"the best that keeps the limits, of {len(results.front)} on the front"
+    folded(heads, rows, title=f"{results.study.name}: {what}")
     if rows:
         spread = "; of figures of the test split the standard deviation over trainings" if tests else ""
         print(f"±: one standard error{spread}", file=sys.stderr)

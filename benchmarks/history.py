@@ -113,7 +113,7 @@ def _show(found: History) -> None:
             (
                 when(point.time),
                 figure(point.value),
-                "-" if low is None or high is None else f"{low:.4g} to {high:.4g}",
+                "-" if low is None or high is None else f"{figure(low)} to {figure(high)}",
                 figure(point.level) if found.metric == "latency_ms" else "-",
                 str(point.environment),
                 f"{changes[index].percent:+.1f} %" if index in changes else "",
@@ -139,7 +139,7 @@ def none_found(found: History) -> str:
     """Why there are no change points, in words."""
     from profiles.changepoints import MIN_POINTS
 
-    counts = [sum(point.environment == one.number for point in found.points) for one in found.environments]
-    if max(counts) < MIN_POINTS:
-        return f"no change points before {MIN_POINTS} profiles in one environment"
+    numbers = [point.environment for point in found.points if point.usable]
+    if max(map(numbers.count, numbers), default=0) < MIN_POINTS:
+        return f"no change points before {MIN_POINTS} figures in one environment"
     return f"no change point above {100 * found.floor:g} %"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import history as words
-from benchmarks import pages
+from benchmarks import pages, tables
 from benchmarks.report_plot import Figure, dots, figure, layout
 from benchmarks.report_tables import Table, number, text
 from benchmarks.report_words import label, plural, titled, told, unit, when
@@ -86,8 +86,8 @@ def _changes(one: History) -> Table:
         [
             text(when(change.time)),
             number(f"{change.percent:+.1f} %"),
-            number(f"{change.before:.4g}"),
-            number(f"{change.after:.4g}"),
+            number(tables.figure(change.before)),
+            number(tables.figure(change.after)),
             number(f"{change.p_value:.0e}"),
             number(change.environment),
         ]
@@ -112,8 +112,8 @@ def _profiles(one: History) -> Table:
         [
             text(when(point.time)),
             number(told(one.metric, point.value)),
-            number("-" if point.ci95 is None else f"{point.ci95[0]:.4g} to {point.ci95[1]:.4g}"),
-            number("-" if point.level is None or one.metric != "latency_ms" else f"{point.level:.4g}"),
+            number("-" if point.ci95 is None else " to ".join(map(tables.figure, point.ci95))),
+            number(tables.figure(point.level) if one.metric == "latency_ms" else "-"),
             number(point.environment),
             text(point.digest[:12]),
             text(", ".join(point.flags)),

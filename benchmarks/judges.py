@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def latency(work: Work) -> Answered:
     )
     elsewhere = there if there != here else None
     found = duet.compare(work.session, base, other, here, base_target=elsewhere, plan=plan, on_event=work.tell)
-    one = _of_verdict(work.one, found.verdict, base=found.base_ms, other=found.other_ms)
+    one = _of_verdict(work.one, found.verdict, base=found.base_ms)
     disturbed = "the machine stayed disturbed" if "disturbed" in found.flags else ""
     return dataclasses.replace(one, reason=disturbed), found
 
@@ -198,15 +199,18 @@ def _of_ratios(one: Judgement, base: Sequence[float], other: Sequence[float]) ->
     """Each value of one file with its neighbour of the other: a pair is a process of its own with one group."""
     logs = [np.array([math.log(after / before)]) for before, after in zip(base, other, strict=True)]
     verdict = verdicts.judge(logs, floor=one.floor or 0.0, looks=_LOOKS)
-    return _of_verdict(one, verdict, base=float(np.median(base)), other=float(np.median(other)))
+    return _of_verdict(one, verdict, base=geometric_mean(base))
 
 
-def _of_verdict(one: Judgement, verdict: Verdict, *, base: float, other: float) -> Judgement:
+def _of_verdict(one: Judgement, verdict: Verdict, *, base: float) -> Judgement:
+    """Tonight's figure is what the ratio makes of the baseline's: the ratio comes from pairs, and the medians of each
+    file by itself may say the contrary.
+    """
     return dataclasses.replace(
         one,
         verdict=verdict.verdict,
         base=base,
-        other=other,
+        other=base * verdict.ratio,
         ratio=verdict.ratio,
         interval=verdict.ratio_ci99,
         p_value=p_value(verdict),

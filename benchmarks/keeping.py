@@ -19,7 +19,7 @@ from benchmarks.tables import table
 from benchmarks.watched import Setting, on_devices
 from devices import measure
 from devices.session import Session
-from profiles.errors import HwnasError, InputError
+from profiles.errors import HwnasError, InputError, UnavailableError
 from profiles.records import SCHEMA
 from profiles.store import Store
 
@@ -46,7 +46,14 @@ def keep(setting: Setting, models: Sequence[str]) -> None:
                 continue
             here: Ready = outcome.value
             job = dataclasses.replace(here.job, name=outcome.key[0])
-            kept = baselines.keep(job, outcome.key[1], here.target, here.base_device, setting.python)
+            try:
+                kept = baselines.keep(job, outcome.key[1], here.target, here.base_device, setting.python)
+            except HwnasError as error:
+                errors.append(type(error)(f"{name}: {error}"))
+                continue
+            except OSError as error:
+                errors.append(UnavailableError(f"{name}: it cannot be kept as a baseline: {error}"))
+                continue
             print(f"{name}: {kept.digest[:12]} is the baseline now", file=sys.stderr)
     raise_first(errors)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -15,6 +15,14 @@ class Tell(Protocol):
     """Lines that stay, and the display drawn anew; unless ``at_once``, not when that was done a moment ago."""
 
     def __call__(self, lines: Iterable[str] = (), *, at_once: bool = True) -> None: ...
+
+
+def told_of_pass(data: Mapping[str, Any]) -> str:
+    """Of the event "pass": 'resnet8: latency, process 3 of 5'."""
+    line = f"{data['model']}: {data['pass']}"
+    if data["of"] != 1:
+        line += f", process {data['number'] + 1}" + (f" of {data['of']}" if data["of"] else "")
+    return line
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import models
+from benchmarks.live import told_of_pass
 from devices import measure, reference
 from devices.artifact import prepare
 from devices.fleet import LOCAL, Fleet, load_fleet
@@ -176,9 +177,7 @@ class Progress:
 
     @staticmethod
     def _line(data: Mapping[str, Any]) -> str:
-        line = f"{data['model']}: {data['pass']}"
-        if data["of"] != 1:
-            line += f", process {data['number'] + 1}" + (f" of {data['of']}" if data["of"] else "")
+        line = told_of_pass(data)
         if data.get("half_width") is not None:
             line += f", ± {100 * data['half_width']:.2f} % so far"
         if "verdict" in data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,8 +36,8 @@ def run(
     json: bool,
     store: str | None,
 ) -> int:
-    """The exit code: 1 for a confirmed regression, 3 where too much has no judgement or a report cannot be written,
-    else 0.
+    """The exit code: 1 for a confirmed regression, 3 where too much has no judgement or a report, stdout among them,
+    cannot be written, else 0.
     """
     allowed = share("--max-undecided", max_undecided, whole=True)
     check_folders(markdown=markdown, junit=junit, html=html)
@@ -44,14 +45,14 @@ def run(
         with shown() as hear:
             night, history = watch(setting, max_undecided=allowed, on_event=hear)
         name = setting.suite.name
-    with reader_may_go():  # the reports and the exit code are for others
+    failed: list[HwnasError] = []
+    with written(Path("stdout"), failed), reader_may_go():  # the reports and the exit code are for others
         if json:
             print(json_.dumps(reports.to_json(name, night), indent=1))
         else:
             _show(night.judgements)
-    with reader_may_go():
+    with contextlib.suppress(OSError), reader_may_go():  # stderr may be on the same full disk
         _say(night)
-    failed: list[HwnasError] = []
     for path, text in (
         (markdown, lambda: reports.markdown(name, night)),
         (junit, lambda: reports.junit(name, night)),
@@ -60,7 +61,8 @@ def run(
         if path is not None:
             with written(path, failed):
                 files.write_text(path, text())
-    tell(failed)
+    with contextlib.suppress(OSError), reader_may_go():
+        tell(failed)
     return night.code or (3 if failed else 0)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks import nightly_words as words
 from benchmarks.judgements import Judgement, counted
-from benchmarks.live import live
+from benchmarks.live import live, told_of_pass
 from benchmarks.report_words import label
 from benchmarks.tables import duration
 from devices.session import OnEvent
@@ -91,9 +91,7 @@ def _line(one: Judgement) -> str:
 
 
 def _pass(data: Mapping[str, Any]) -> str:
-    line = f"{data['model']}: {data['pass']}"
-    if data["of"] != 1:
-        line += f", process {data['number'] + 1}" + (f" of {data['of']}" if data["of"] else "")
+    line = told_of_pass(data)
     if "verdict" in data:
         line += f", {100 * (data['ratio'] - 1):+.2f} %, {data['verdict']} so far"
     return line

@@ -23,6 +23,9 @@ def reader_may_go() -> Iterator[None]:
     except BrokenPipeError:
         if not reader_gone():
             raise
+    except OSError:
+        unwritten()  # what is left of it would be an error of its own at the next flush
+        raise
 
 
 def unwritten() -> OSError | None:

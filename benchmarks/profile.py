@@ -98,7 +98,7 @@ def run(
                 found += [one for one in results if isinstance(one, Profile)]
                 errors += [one for one in results if isinstance(one, HwnasError)]
     curves = sweeps_.curves(found) if sweeps else []
-    with reader_may_go():  # the files are for others
+    with written(Path("stdout"), errors), reader_may_go():  # the files are for others
         if found and json:
             knees = {"knees": sweeps_.knees(curves)} if curves else {}
             profiles = [one.to_dict(raw=False) for one in found]

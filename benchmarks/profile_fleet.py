@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.live import live
 from benchmarks.measuring import label
 from benchmarks.side_by_side import half_width
-from benchmarks.tables import duration
+from benchmarks.tables import duration, figure
 from devices import everywhere, extras
 from devices.artifact import prepare
 from devices.everywhere import Finish, Key
@@ -170,4 +170,4 @@ def _where(key: Key, board: str) -> str:
 
 
 def _result(profile: Profile) -> str:
-    return f"{profile.latency_ms_calibrated:.4g} ms ± {half_width(profile):.1%}"
+    return f"{figure(profile.latency_ms_calibrated)} ms ± {half_width(profile):.1%}"

@@ -66,7 +66,7 @@ class _View:
             case "calibrating":
                 return f"calibrating {', '.join(data['targets'])}"
             case "started":
-                bounds = ", ".join(f"{limit.name} {limit.op} {limit.bound:.4g}" for limit in self._limits)
+                bounds = ", ".join(f"{limit.name} {limit.op} {figure(limit.bound)}" for limit in self._limits)
                 return f"limits: {bounds}" if bounds else None
             case "resumed":
                 return f"resumed with {len(self._trials)} trials"
@@ -134,7 +134,7 @@ class _View:
         if not rows:
             return "none yet"
         best = (max if first.goal == "max" else min)(rows, key=lambda row: row[first.name])
-        return ", ".join(f"{o.name} {best[o.name]:.4g}" for o in self._objectives)
+        return ", ".join(f"{o.name} {figure(best[o.name])}" for o in self._objectives)
 
     def _hypervolume(self) -> float | None:
         rows = self._rows()

@@ -30,9 +30,11 @@ def answer(results: Results) -> str | None:
         return None
     of = f"{len(results.front)} of {plural(len(results.trials), 'trial')}"
     if len(results.front) == 1:
-        text = f"One network is better than all the others: trial {results.front[0]}."
+        who = "Of the networks that keep the limits, one" if results.limits else "One network"
+        text = f"{who} is better than all the others: trial {results.front[0]}."
     elif len(results.objectives) == 1:
-        text = f"{of} are equally good, and no other is better."
+        other = "other that keeps the limits" if results.limits else "other"
+        text = f"{of} are equally good, and no {other} is better."
     else:
         text = f"{of} form the front; every other one that keeps the limits is beaten by one of them."
     if results.baseline is not None:

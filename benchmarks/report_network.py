@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.report_ship import Profiles
 from benchmarks.report_tables import Cell, Table, best_first, code, number, text
 from benchmarks.report_words import plural
+from benchmarks.tables import figure
 from nas.results import Results
 from profiles.records import Profile
 
@@ -76,12 +77,7 @@ def _table(target: str, profile: Profile) -> Table:
 def _row(name: Cell, kind: Cell, one: dict[str, Any], longest: float, several: bool) -> list[Cell]:
     """The bar is drawn against the layer with the share ``longest``."""
     share = Cell(text=f"{100 * one['share']:.1f} %", share=min(1.0, one["share"] / longest), number=True)
-    return [name, kind, *([text(one["provider"])] if several else []), number(_microseconds(one["time_ms"])), share]
-
-
-def _microseconds(time_ms: float) -> str:
-    """Four digits, or as many as are before the point."""
-    return f"{1e3 * time_ms:.4g}" if time_ms < 10 else f"{1e3 * time_ms:.0f}"
+    return [name, kind, *([text(one["provider"])] if several else []), number(figure(1e3 * one["time_ms"])), share]
 
 
 def _kinds(operators: Sequence[dict[str, Any]]) -> str:

@@ -73,10 +73,10 @@ def told(metric: str, value: float | None, error: float | None = None) -> str:
     """The figure without its unit; ``error`` gives the number of digits. "-": not measured."""
     if value is None:
         return "-"
-    if error is None and float(value).is_integer() and abs(value) >= 1000:
-        return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     if error is None and _is_share(metric):
         return f"{100 * value:.2f}"
+    if error is None and abs(value) >= 1000:
+        return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     return figure(scaled(metric, value), None if error is None else scaled(metric, error))
 
 

@@ -1,6 +1,6 @@
 """A suite: which models are watched on which targets, and how much worse each metric may become.
 
-    name = "tiny"
+    name = "product"
     targets = ["local", "pi5-int8"]        # of the fleet file; default: this machine's CPU
     budget = "30s"                         # most time for the first duet of a pair
     models = [
@@ -43,6 +43,7 @@ from profiles.errors import HwnasError, InputError
 RELATIVE = ("latency_ms", "energy_mj", "peak_memory_mb", "model_size_mb")
 ACCURACY, MEMORY, ENERGY = "val_accuracy", "peak_memory_mb", "energy_mj"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DIGITS = 6  # of a candidate's digest, in the name of a member of a front
 _Size = Annotated[int, pydantic.Field(ge=1)]
 
 
@@ -169,7 +170,10 @@ def _entries(given: Given, here: Path, folder: Path) -> list[Entry]:
 
 
 def _front(given: Given, run: Path) -> list[Entry]:
-    """One entry with an ``error`` where the search has no front yet or cannot be read."""
+    """One entry with an ``error`` where the search has no front yet or cannot be read.
+
+    A name holds the digest of the candidate: where a search is run anew, trial 3 may be another network.
+    """
     from nas.results import read_results
 
     search = given.name or run.resolve().name
@@ -179,9 +183,10 @@ def _front(given: Given, run: Path) -> list[Entry]:
             raise InputError(f"{run}: its front is empty; accepted: the folder of a search with one")
     except HwnasError as error:
         return [Entry(name=search, job=Job(model=run, name=search), run=run, error=error)]
+    digests = {trial.index: trial.digest for trial in results.trials}
     found = []
     for index in results.front:
-        name, file = f"{search}/{index}", results.onnx(index)
+        name, file = f"{search}/{index}-{digests[index][:_DIGITS]}", results.onnx(index)
         job = Job(model=file, name=name, precision=own_precision(file))
         entry = Entry(name=name, job=job, run=run, same_outputs=given.same_outputs)
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report_words import plural
+from benchmarks.tables import figure
 from devices.fleet import Fleet
 from profiles.errors import InputError
 from profiles.knee import knee
@@ -82,7 +83,7 @@ def told(curve: Curve) -> str:
     if at is None:
         return f"{who}: no knee: fewer than three settings that no other beats, or none that stands out"
     where = f"{plural(at['threads'], 'thread')}, batch {at['batch']}"
-    return f"{who}: the knee is at {where}: {at['throughput_per_s']:.4g} per s at {at['latency_ms']:.4g} ms"
+    return f"{who}: the knee is at {where}: {figure(at['throughput_per_s'])} per s at {figure(at['latency_ms'])} ms"
 
 
 def per_s(one: Profile) -> float:

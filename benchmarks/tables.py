@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 _BETWEEN, _EDGES = 2, 2  # blanks between two columns, and left and right of the table
+_HUGE = 1e15  # from here on a figure has an exponent
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
@@ -96,11 +97,13 @@ def _pieces(head: str) -> list[str]:
 
 
 def figure(value: float | None, error: float | None = None) -> str:
-    """Four significant digits, or as many as the error allows: 0.1234 ± 0.0012. Not measured: "-"."""
+    """Four significant digits, but all before the point; or as many as the error allows: 0.1234 ± 0.0012. Not measured:
+    "-".
+    """
     if value is None:
         return "-"
     if error is None or not error > 0:
-        return f"{value:.4g}"
+        return f"{value:.0f}" if 1000 <= abs(value) < _HUGE else f"{value:.4g}"
     places = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{places}f} ± {error:.{places}f}"
 

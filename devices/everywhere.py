@@ -53,7 +53,8 @@ def profile_everywhere(
     """One outcome for each job on each target, with a ``Key`` and a ``Profile`` or an error; the order is that in which
     they come. ``target.device`` of a profile is the board that it was measured on, whose meter is read.
 
-    ``label``: the study that profiles are stored under; those that it has already are not measured again.
+    ``label``: the study that profiles are stored under; those that it has already of the files given are not measured
+    again. Of another file, which ``prepare`` makes, they are.
     ``prepare`` and ``finish`` are called in the thread of a board, before and after its measurement: they give the file
     that the target runs, and the profile that is stored. ``on_event`` is also told of "pass", as ``measure.profile``
     does, with "device" and "target".

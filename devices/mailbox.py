@@ -76,6 +76,11 @@ class Receiver:
         return b"".join(pieces)
 
 
+def asks(data: bytes) -> bool:
+    """Whether there is more among these lines than signs of life."""
+    return any(b'"op":"beat"' not in line for line in data.splitlines())
+
+
 def main(session: str, agent: str, cache: str) -> None:
     outgoing = Sender(os.path.join(session, "to-host"))
     incoming = Receiver(os.path.join(session, "to-node"))
@@ -123,7 +128,7 @@ def main(session: str, agent: str, cache: str) -> None:
         data = incoming.receive()
         if data:
             heard = True
-            if b'"op":"beat"' not in data:
+            if asks(data):
                 idle.clear()
             stdin.write(data)
             stdin.flush()

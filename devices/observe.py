@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from devices import disturbance
-from devices.loading import engine_of, feeds_of
+from devices.loading import engine_of, feeds_of, prime_of
 from devices.protocol import Record
 from profiles.clock import now_ns
 from profiles.errors import MeasurementError, UnavailableError
@@ -71,13 +71,13 @@ def count_callers(request: Record) -> Record:
 
 
 def sustain(request: Record) -> Record:
-    """Back to back for ``seconds``. ``windows``: for each of ``window_s`` its end in s, p50 and p90 of its times in ns,
-    how many, frequency and temperature at its end, and why it counts as disturbed.
+    """Back to back for ``seconds``, as ``blocks.arm`` times. ``windows``: for each of ``window_s`` its end in s, p50 and
+    p90 of its times in ns, how many, frequency and temperature at its end, and why it counts as disturbed.
     """
     engine, target = engine_of(request)
     model = engine.load(Path(request["model"]), target)
     model.bind(feeds_of(model, target, request))
-    run, reading = model.run, disturbance.Sources().read
+    run, reading, prime = model.run, disturbance.Sources().read, prime_of(request)
     begin = now_ns()
     end, window_ns = begin + round(request["seconds"] * 1e9), round(request["window_s"] * 1e9)
     windows: list[list[Any]] = []
@@ -86,6 +86,7 @@ def sustain(request: Record) -> Record:
         times: list[int] = []
         until = now_ns() + window_ns
         while now_ns() < until:
+            prime()
             start = now_ns()
             run()
             times.append(now_ns() - start)

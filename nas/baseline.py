@@ -90,13 +90,17 @@ def place(source: Path, path: Path) -> None:
 
 
 def count(path: Path) -> dict[str, float]:
-    """``params``, ``macs`` and ``model_size_mb`` of the file; ``macs`` is absent where shapes do not tell.
+    """``params``, ``macs`` of one sample and ``model_size_mb``; ``macs`` is absent where shapes do not tell.
 
     Parameters are the elements of weights, scalars left out; so a folded BatchNorm is counted as the biases it became.
     """
     import onnx
 
-    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    from nas.onnx_graph import with_batch_1  # which imports torch
+
+    model = onnx.load(path)
+    with_batch_1(model)
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     kinds = {onnx.TensorProto.DataType.Value(name) for name in _WEIGHTS}
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     constants = [(node.output[0], one) for node in graph.node if node.op_type == "Constant" for one in node.attribute]
@@ -136,7 +140,8 @@ def against(
 def _macs(graph: GraphProto, weights: Mapping[str, tuple[int, ...] | None]) -> int | None:
     """``weights``: shapes of what is no activation, ``None`` where one is not known."""
     values = (*graph.input, *graph.value_info, *graph.output)
-    shapes = {value.name: _dims(value.type)[1:] for value in values}
+    shapes = {value.name: _dims(value.type) for value in values}
+    batch = next(shapes[value.name][0] for value in graph.input if value.name not in weights)
     macs = 0
     for node in graph.node:
         if node.op_type in _NOT_COUNTED:
@@ -150,7 +155,7 @@ def _macs(graph: GraphProto, weights: Mapping[str, tuple[int, ...] | None]) -> i
         if weight is None or len(weight) < 2 or not shape or not all(isinstance(size, int) for size in shape):
             return None
         macs += math.prod(shape) * _each(node, weight)
-    return macs
+    return macs // batch  # which the first axis of a shape may hold together with windows or tokens
 
 
 def _each(node: Any, weight: tuple[int, ...]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,9 @@ def confirm(
 ) -> None:
     """Journal one ``confirmed`` event per member that has none yet. A member's failure is its own, with the reason.
 
+    The others are measured once more beside them, so that all figures of a front that has grown were taken side by
+    side. Each gets a further event, with the scores and the reason that it had.
+
     ``closing``: where several controllers close, whose folders they are, see ``nas.closing.folder_of``.
 
     Raises UnavailableError where it is not the member's fault: a full disk, a device that is gone; TakenOver where
@@ -49,13 +52,17 @@ def confirm(
     todo = [trial for trial in members if trial.confirmed is None]
     if not todo:
         return
+    # Whose file is there: the user may have deleted it since.
+    known = [trial for trial in members if trial.confirmed is not None and folder.trial(trial.index).fp32.exists()]
     journal.notify("confirming", trials=[trial.index for trial in todo])
     count = candidates.study.confirm.seeds if _has_test(candidates) else 0
     seeds = [candidates.study.seed + 1 + k for k in range(count)]
     reasons = _train_again(todo, members, seeds, folder, candidates, jobs, journal, closing)
     journal.notify("measuring_front")
     with jobs.standing_still(), account.span("measuring"):  # a training that timed out may have its grace still
-        measured = _measure_again(todo, folder, candidates)
+        measured = _measure_again([*known, *todo], folder, candidates)
+    for trial in known:  # first: where this is cut off, some of ``todo`` are left, and all are measured once more
+        _append(journal, trial, trial.confirmed or {}, measured[trial.index], trial.confirm_reason)
     for trial in todo:
         metrics: dict[str, float | None] = {}
         reason = reasons.get(trial.index)
@@ -68,9 +75,7 @@ def confirm(
             folder.check_room(str(error))
             candidates.bench.connect()
             reason = reason or str(error)
-        found = measured[trial.index]
-        why = {"reason": reason, "unmeasured": "; ".join(found.missing) or None}
-        journal.append("confirmed", trial.index, metrics=metrics | found.metrics, sems=found.sems, **why)
+        _append(journal, trial, metrics, measured[trial.index], reason)
 
 
 def _train_again(
@@ -83,7 +88,10 @@ def _train_again(
     journal: Journal,
     closing: int,
 ) -> dict[int, str]:
-    """All trials x seeds, as many at a time as the budget allows; index -> why a trial could not be trained again."""
+    """All trials x seeds, as many at a time as the budget allows; index -> why a trial could not be trained again.
+
+    The other seeds of such a trial are not trained either.
+    """
     queue = [(trial, seed) for trial in trials if trial.of_space for seed in seeds]
     earlier = Earlier(candidates.study.search.transfer)
     reasons: dict[int, str] = {}
@@ -96,12 +104,16 @@ def _train_again(
             elsewhere = not jobs.local and is_full(outcome.reason)  # see nas.search
             if not elsewhere or key in again:
                 folder.check_room(outcome.reason, place / "job")
-            if (elsewhere or outcome.transient) and key not in again:
+            if (elsewhere or outcome.transient) and key not in again and key.trial not in reasons:
                 again.add(key)
                 shutil.rmtree(place / "job", ignore_errors=True)
                 queue += [(trial, key.seed) for trial in trials if trial.index == key.trial]
             else:
                 reasons.setdefault(key.trial, f"training with seed {key.seed}: {outcome.reason}")
+                queue = [pair for pair in queue if pair[0].index != key.trial]  # they would count for nothing
+                for other in jobs.running:
+                    if other.trial == key.trial:
+                        jobs.stop(other)
         while jobs.free > 0 and (pair := _next(queue, jobs.running, members)) is not None:
             queue.remove(pair)
             trial, seed = pair
@@ -163,6 +175,15 @@ def _measure_again(trials: Sequence[Trial], folder: RunFolder, candidates: Candi
             found[trial.index].metrics |= metrics
             found[trial.index].sems |= sems
     return found
+
+
+def _append(
+    journal: Journal, trial: Trial, metrics: Mapping[str, float | None], found: _Measured, reason: str | None
+) -> None:
+    """``metrics``: its scores; and what was measured before, which stands where nothing was now."""
+    why = {"reason": reason, "unmeasured": "; ".join(found.missing) or None}
+    sems = trial.confirmed_sems | found.sems
+    journal.append("confirmed", trial.index, metrics={**metrics, **found.metrics}, sems=sems, **why)
 
 
 def _has_test(candidates: Candidates) -> bool:

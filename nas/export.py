@@ -120,8 +120,9 @@ def reference_output(module: nn.Module, x: npt.NDArray[np.float32]) -> npt.NDArr
 def count(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
     """(parameters, multiply-accumulates of one inference at batch 1).
 
-    Counted are convolutions and linear layers, as the field does; biases, BatchNorm (folded at export), activations,
-    pooling, additions and attention's own products are not. Parameters are all of ``module.parameters()``.
+    Counted are convolutions and linear layers, as the field does, and of torch's own attention its four projections;
+    biases, BatchNorm (folded at export), activations, pooling, additions and attention's own products are not.
+    Parameters are all of ``module.parameters()``.
     Raises TrialError as ``reference_output`` does.
     """
     macs = 0
@@ -134,10 +135,18 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
         nonlocal macs
         macs += inputs[0].numel() * math.prod(layer.weight.shape[1:])
 
+    def add_projections(layer: Any, inputs: tuple[Any, ...], named: dict[str, Any], _: Any) -> None:
+        """No hook of the linear layer inside is ever called. The output is of the query's shape."""
+        nonlocal macs
+        given = dict(zip(("query", "key", "value"), inputs, strict=False)) | named
+        macs += layer.embed_dim * (2 * given["query"].numel() + given["key"].numel() + given["value"].numel())
+
     hooks = []
     for layer in module.modules():
         if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
             hooks.append(layer.register_forward_hook(add_transposed))
+        elif isinstance(layer, nn.MultiheadAttention):
+            hooks.append(layer.register_forward_hook(add_projections, with_kwargs=True))
         elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
             hooks.append(layer.register_forward_hook(add))
     try:

@@ -36,6 +36,8 @@ from profiles.registry import find
 DEFAULT_INITIAL = 8
 DEFAULT_GENERATOR = "hwnas"
 
+_STATUSES = ("done", "failed", "pending", "scouted")
+
 
 def parse(spec: Mapping[str, Any]) -> Spec:
     """A ``Spec`` from its JSON form.
@@ -96,7 +98,7 @@ class AskTell:
         return [config for config, _ in self.ask_with_sources(n)]
 
     def ask_with_sources(self, n: int) -> list[tuple[Choices, str]]:
-        """Each with the name of what proposed it; "random (ax found no new candidate)" where it fell back."""
+        """Each with the name of what proposed it; "random (ax proposed nothing new)" where it fell back."""
         proposals = []
         for _ in range(n):
             proposal = self._propose()
@@ -108,14 +110,17 @@ class AskTell:
     def tell(self, results: Sequence[Mapping[str, Any]]) -> None:
         """Each {"config", "values", optional "sems", optional "status": "done" | "failed" | "pending" | "scouted"}.
 
-        What was told already, by another controller's news or at a restart, changes nothing. Raises InputError on a
-        value that is no finite number: what was not measured is left out.
+        What was told already, by another controller's news or at a restart, changes nothing. Raises InputError on any
+        other status, and on a value that is no finite number: what was not measured is left out.
         """
         for result in results:
+            status = result.get("status", "done")
+            if status not in _STATUSES:
+                raise InputError(f"tell: status: given {status!r}; accepted: {', '.join(_STATUSES)}")
             self._observe(
                 Observation(
                     choices=self._canonical(result["config"]),
-                    status=result.get("status", "done"),
+                    status=status,
                     values={name: _number(name, value) for name, value in result.get("values", {}).items()},
                     sems=result.get("sems", {}),
                 )
@@ -151,7 +156,7 @@ class AskTell:
         source = name
         if choices is None and name != "random":
             choices = self._new("random")
-            source = f"random ({name} found no new candidate)"
+            source = f"random ({name} proposed nothing new)"
         if choices is None:
             return None
         self._observe(Observation(choices=choices, status="pending"))
@@ -222,10 +227,10 @@ def serve(lines: TextIO, out: TextIO) -> None:
     """
     search: AskTell | None = None
     for line in lines:
-        request = json.loads(line)
-        if request["cmd"] == "close":
-            return
         try:
+            request = _request(line)
+            if request["cmd"] == "close":
+                return
             if request["cmd"] == "init":
                 search = AskTell(request["spec"], request["seed"])
             answer = _answer(search, request)
@@ -235,6 +240,16 @@ def serve(lines: TextIO, out: TextIO) -> None:
             answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
         out.write(json.dumps(answer) + "\n")
         out.flush()
+
+
+def _request(line: str) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+    except ValueError:
+        request = None
+    if not isinstance(request, dict) or "cmd" not in request:
+        raise InputError(f"request: given {line.strip()[:80]!r}; accepted: a JSON object with cmd, one a line")
+    return request
 
 
 def _answer(search: AskTell | None, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,10 @@ _TRANSPOSED = {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
 _PRODUCTS = {"matmul", "bmm", "mm", "__matmul__", "__rmatmul__"}
 _TIMES = {"mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply"}
 _ZEROS = {"zeros_like", "new_zeros", "zero_"}
-_LOOKUPS = {"embedding", "embedding_bag"}
-_ELEMENTWISE = {"add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "div", "truediv", "cat", "stack"}
+# Products with weights: each row of the result takes every element of the matrices once.
+_WEIGHTED = {"linear", "matmul", "rmatmul", "mm", "bmm", "addmm", "addbmm", "baddbmm", "einsum", "tensordot"}
+_WEIGHTED |= {"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"}
+_WEIGHTED |= {"bilinear", "multi_head_attention_forward"}
 _ALIASES = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "contiguous", "detach", "clone", "to"}
 
 
@@ -244,9 +246,7 @@ def _work(name: str, args: Any, kwargs: Any, tensors: list[Any], shapes: list[tu
     kind = name.strip("_")
     if "pool" in name and "adaptive" not in name:
         kind += f" {kwargs.get('kernel_size', args[1] if len(args) > 1 else '')}"
-    if name in _LOOKUPS:
-        return kind, 0, weights
-    if kind in _ELEMENTWISE:
+    if kind not in _WEIGHTED:
         return kind, 0, weights
     matrices = sum(math.prod(shape) for shape in fixed if len(shape) > 1)
     return kind, math.prod(out[:-1]) * matrices if out else 0, weights

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.account import Account
@@ -38,6 +38,7 @@ class _Running:
     handle: str | None = None  # ``None``: no cluster has taken it yet
     gpu: str | None = None
     since: float = math.inf  # monotonic s, moved on by the time it stood still
+    stood_s: float = 0.0  # of a local job: how long that was by now
     idle_since: float | None = None  # monotonic s, of a cluster's job: queued or suspended
     looked_at: float = 0.0
     begun: bool = False  # also while it waits in a cluster's queue
@@ -95,11 +96,10 @@ class Jobs:
         """
         job = _Running(candidate=candidate, out_dir=out_dir)
         others_wait = any(other.handle is None for other in self._running.values())
-        self._submit(job, now=self._patience.due and not others_wait)
+        self._submit(key, job, now=self._patience.due and not others_wait)
         self._running[key] = job
-        self._account.begin("training", key)
 
-    def _submit(self, job: _Running, *, now: bool) -> None:
+    def _submit(self, key: Key, job: _Running, *, now: bool) -> None:
         """``now``: else adopt it at most."""
         handle = self._launcher.adopt(job.out_dir)
         if handle is None:
@@ -119,23 +119,30 @@ class Jobs:
             self._patience.took()
         job.handle = handle
         job.looked_at = time.monotonic()
+        job.idle_since = None if self._has_begun(key, job) else job.looked_at
+
+    def _has_begun(self, key: Key, job: _Running) -> bool:
+        """Looked at anew. A cluster's queue is no time in which it ran."""
         job.begun = self._launcher.begun(job.out_dir)
-        job.idle_since = None if job.begun else job.looked_at
         job.since = self._since(job.out_dir)
+        if job.begun:
+            self._account.begin("training", key)
+        return job.begun
 
     def ended(self) -> list[tuple[Key, Outcome]]:
-        """Those that ended since the last call, timed-out ones included. Does not wait.
+        """Those that ended since the last call, timed-out ones included. ``wall_s`` is without times of standing still.
+        Does not wait.
 
         Raises UnavailableError where a cluster has taken no job for many minutes.
         """
-        for job in self._running.values():  # first: where that raises, nothing that ended is lost
+        for key, job in self._running.items():  # first: where that raises, nothing that ended is lost
             if job.handle is None and self._patience.due:
-                self._submit(job, now=True)
+                self._submit(key, job, now=True)
         done = []
         for key, job in list(self._running.items()):
-            outcome = None if job.handle is None else self._look(job, job.handle)
+            outcome = None if job.handle is None else self._look(key, job, job.handle)
             if outcome is not None:
-                done.append((key, outcome))
+                done.append((key, _without(job.stood_s, outcome)))
                 del self._running[key]
                 self._account.end("training", key)
         if done:
@@ -146,14 +153,13 @@ class Jobs:
             self._tell()
         return done
 
-    def _look(self, job: _Running, handle: str) -> Outcome | None:
+    def _look(self, key: Key, job: _Running, handle: str) -> Outcome | None:
         """``None`` while it goes on."""
         before, job.looked_at = job.looked_at, time.monotonic()
         if self._launcher.state(handle, job.out_dir) == "ended":
             return read_outcome(job.out_dir, None if self.local else self._launcher.word(handle))
         if not job.begun:  # the queue's time is not the job's, however long ago the last look was
-            job.begun = self._launcher.begun(job.out_dir)
-            job.since = self._since(job.out_dir)
+            self._has_begun(key, job)
             return None
         word = None if self.local else self._launcher.word(handle)
         suspended = word is not None and word.suspended
@@ -208,15 +214,19 @@ class Jobs:
         while self._launcher.local and self._ending:
             self._ending.pop().join()
         begun = time.monotonic()
+        stopped: list[tuple[_Running, float]] = []  # and since when; the others have ended
         try:
             for job in jobs:
-                self._launcher.pause(job.out_dir)
+                if self._launcher.pause(job.out_dir):
+                    stopped.append((job, time.monotonic()))
             yield
         finally:
             for job in jobs:
                 self._launcher.resume(job.out_dir)
                 job.since += time.monotonic() - begun
                 self._account.jobs_stopped_s += time.monotonic() - begun
+            for job, since in stopped:
+                job.stood_s += time.monotonic() - since
 
     def cancel_all(self) -> None:
         """Local jobs end within seconds. Jobs on a cluster go on, and are adopted on resume; here they take no room.
@@ -242,6 +252,10 @@ class Jobs:
         thread = threading.Thread(target=self._launcher.cancel, args=(handle,), daemon=True)
         thread.start()
         return thread
+
+
+def _without(stood_s: float, outcome: Outcome) -> Outcome:
+    return outcome if outcome.wall_s is None else replace(outcome, wall_s=max(0.0, outcome.wall_s - stood_s))
 
 
 def _age_s(out_dir: Path) -> float:

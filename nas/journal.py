@@ -6,7 +6,7 @@ in the trial's folder say what was finished. ``trials_of`` is a pure function of
     started       {targets, limits, ...}        proposed  {choices, digest, source, seconds}
     profiled      {metrics, sems, seconds}      gated     {reason}
     training      {attempt, earlier}            retried   {attempt, reason}
-    completed     {metrics, seconds}            failed    {step, reason}
+    completed     {metrics, train_s}            failed    {step, reason}
     early_stopped {reason, step, steps, hoped}  (steps: of a whole training; hoped: the best to be expected)
     fell_back     {reason}                      confirmed {metrics, sems, reason, unmeasured}
     taken_over    {}                            closing   {}
@@ -65,7 +65,7 @@ class Trial:
     confirmed_sems: dict[str, float] = field(default_factory=dict)
     confirm_reason: str | None = None
     unmeasured: str | None = None  # why it could not be measured again everywhere
-    train_s: float | None = None  # how long its training ran
+    train_s: float | None = None  # how long its training ran, without standing still
     earlier: str | None = None  # the folder of that, where it was done before
 
     @property
@@ -223,7 +223,8 @@ def trials_of(events: Iterable[Event]) -> dict[int, Trial]:
 def apply(trials: dict[int, Trial], kind: str, index: int | None, data: Mapping[str, Any]) -> None:
     """Bring ``trials`` up to date with one event.
 
-    A repeated event changes nothing that the first did not; events of ended trials, but ``confirmed``, are late.
+    A repeated event changes nothing that the first did not; events of ended trials, but ``confirmed``, are late. Of
+    several ``confirmed`` the last one counts.
     """
     if index is None:
         return

@@ -252,6 +252,10 @@ class Launcher:
         if self._inbox is not None:
             self._inbox.forget(out_dir)
 
+    def _lives(self, out_dir: Path) -> bool:
+        word = self.word(files.read_text(out_dir / "handle") or "")
+        return word is not None and word.running
+
     def _for_s(self, handle: str) -> float:
         """Since this was first asked of that job."""
         return time.monotonic() - self._gone.setdefault(handle, time.monotonic())
@@ -265,8 +269,11 @@ class Launcher:
         return f"{self.scheduler}://{SESSION}/{place}{app_id}" if app_id else None
 
     def pause(self, out_dir: Path) -> bool:
-        """Stop all processes of a local job's training. False where there is nothing to stop: it has ended."""
-        return self.local and local_jobs.signal_training(out_dir, signal.SIGSTOP)
+        """Stop all processes of a local job's training. False where there is nothing to stop: it has ended.
+
+        One that is only starting is waited for: it would train beside what is measured.
+        """
+        return self.local and local_jobs.signal_training(out_dir, signal.SIGSTOP, lambda: self._lives(out_dir))
 
     def resume(self, out_dir: Path) -> bool:
         return self.local and local_jobs.signal_training(out_dir, signal.SIGCONT)

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from profiles import files
 
 _NUMBERS = ("pid", "pid_ticks", "pgid", "pgid_ticks")
 _START_S = 2.0  # until a job that was just started says which processes are its own
+_SLOW_START_S = 60.0  # likewise on a busy machine, while its supervisor lives
 
 
 def job_of(out_dir: Path) -> dict[str, Any] | None:
@@ -24,17 +25,26 @@ def job_of(out_dir: Path) -> dict[str, Any] | None:
     return job if isinstance(job, dict) and {"host", *_NUMBERS} <= job.keys() else None
 
 
-def signal_training(out_dir: Path, number: signal.Signals) -> bool:
-    """To the whole group. A job that was just started is given a moment to say which group that is."""
-    deadline = time.monotonic() + _START_S
+def signal_training(out_dir: Path, number: signal.Signals, lives: Callable[[], bool] = lambda: False) -> bool:
+    """To the whole group. A job that was just started is given a moment to say which group that is.
+
+    ``lives``: whether its supervisor does; then it is waited for, a minute at most.
+    """
+    begun = time.monotonic()
     while read_result(out_dir) is None:
         job = job_of(out_dir)
         if job is not None:
             return _send(job, "pgid", number)
-        if time.monotonic() > deadline:
+        waited_s = time.monotonic() - begun
+        if waited_s > _START_S and not (waited_s < _SLOW_START_S and _not_said(out_dir) and lives()):
             return False
-        time.sleep(0.005)
+        time.sleep(0.005 if waited_s < _START_S else 0.1)
     return False
+
+
+def _not_said(out_dir: Path) -> bool:
+    """Another ``job.json``, a script's own, will not become the supervisor's any more."""
+    return not (out_dir / "job.json").exists()
 
 
 def _send(job: Mapping[str, Any], which: Literal["pid", "pgid"], number: signal.Signals) -> bool:

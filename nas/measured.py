@@ -1,7 +1,8 @@
 """What searches of one space have measured on a target: networks, scouted ones too, and a metric of each.
 
 A target that the searches did not have counts too, where their files were profiled on it later and kept in a store:
-``hwnas profile runs/digits/trials/*/untrained.onnx --target pi5``. All figures are of one setting of one device.
+``hwnas profile runs/digits/trials/*/untrained.onnx --fleet fleet.toml --target pi5``. All figures are of one setting of
+one device.
 """
 
 from __future__ import annotations

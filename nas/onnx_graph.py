@@ -39,14 +39,14 @@ def read(path: Path) -> list[Operation]:
     onnxfile.external_files(path)
     try:
         model = onnx.load(path, load_external_data=False)
-        _with_batch_1(model)
+        with_batch_1(model)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (DecodeError, onnx.shape_inference.InferenceError, ValueError) as error:
         raise InputError(f"{path}: not an ONNX file that can be read: {error}".splitlines()[0]) from error
     return _operations(model)
 
 
-def _with_batch_1(model: ModelProto) -> None:
+def with_batch_1(model: ModelProto) -> None:
     """A free size is taken for 1, the batch's."""
     weights = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:

@@ -110,7 +110,8 @@ class Proposals:
 
     def wait(self, timeout_s: float) -> None:
         """Return when there may be an answer, or after ``timeout_s``."""
-        if self._process is None or self._process.stdout is None or not self._awaited:
+        # Of a broken one nothing more is awaited; the pipe of one that has ended would be there to be read for ever.
+        if self._process is None or self._process.stdout is None or self._broken is not None or not self._awaited:
             time.sleep(0 if self.asked else timeout_s)
             return
         readable(self._process.stdout, timeout_s)

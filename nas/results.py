@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """A run, finished or under way, as its files say. ``front`` holds trial indices; ``None``: not known yet."""
+    """A run, finished or under way, as its files say. ``front`` holds trial indices."""
 
     study: Study
     folder: RunFolder

@@ -133,8 +133,9 @@ class Candidates:
     def evaluate(self, trial: Trial, folder: TrialFolder, job: Path, written: Mapping[str, float]) -> dict[str, float]:
         """What the trained network is worth as an ONNX file on the target, beside what its training has ``written``.
 
-        What was measured stands, whatever the training says of it. With a table its row is all that there is. Raises
-        TrialError where it has none, and as ``score`` does.
+        What was measured stands, whatever the training says of it. The size is that of the file that ships: training
+        makes tensors differ that the untrained file stores once, such as BatchNorm's zeros. With a table its row is all
+        that there is. Raises TrialError where it has none, and as ``score`` does.
         """
         if self.table is not None and trial.of_space:
             metrics = self.table.look_up(trial.choices)
@@ -146,6 +147,7 @@ class Candidates:
         own = {name: value for name, value in written.items() if name in kept}
         metrics = own | self.score(trial, job, folder.trained, self.data.x_val, self.data.y_val, "val")
         shipped = self.bench.artifact(folder.trained, self.study.targets[0], self.precision(trial))
+        metrics["model_size_mb"] = shipped.stat().st_size / 1e6
         if shipped.suffix == ONNX and shipped != folder.trained:
             files.write_bytes(folder.converted, shipped.read_bytes())
         files.write_json(folder.metrics, metrics)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
@@ -91,16 +92,20 @@ class Data(BaseModel):
     @model_validator(mode="after")
     def _plain(self) -> Data:
         """The options travel to the training script as JSON."""
-        for key, value in self.options.items():
-            try:
-                json.dumps(value, allow_nan=False)
-            except (TypeError, ValueError):
-                raise ValueError(f"for {key}: texts, finite numbers, true, false, lists and tables of those") from None
+        _check_plain(self.options)
         return self
 
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+
+def _check_plain(options: Mapping[str, Any]) -> None:
+    for key, value in options.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError(f"for {key}: texts, finite numbers, true, false, lists and tables of those") from None
 
 
 class Budget(_Table):
@@ -132,6 +137,13 @@ class Search(_Table):
     transfer: list[str] = []  # run folders, relative to the study file, see nas/transfer.py
     early_stopping: bool = True  # end trainings that cannot better the front any more, see nas/stopping.py
     global_stopping: GlobalStopping | None = None
+
+    @field_validator("options")
+    @classmethod
+    def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """They travel to the generator's process as JSON."""
+        _check_plain(value)
+        return value
 
 
 class Train(_Table):
@@ -209,6 +221,14 @@ class Study(_Table):
     def _file_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             raise ValueError("letters, digits, '.', '_' and '-', at most 64 of them, beginning with a letter or digit")
+        return value
+
+    @field_validator("space")
+    @classmethod
+    def _without_precisions(cls, value: str) -> str:
+        """With them it is the name that a generator's process is told, see ``full_space``."""
+        if "@" in value:
+            raise ValueError("a name without '@'; precisions are searched with [quantise] precisions")
         return value
 
     @field_validator("objective")

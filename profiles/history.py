@@ -32,6 +32,11 @@ class Point:
     level_sem: float | None
     flags: tuple[str, ...]
 
+    @property
+    def usable(self) -> bool:
+        """For change points, which are looked for in logarithms."""
+        return self.level is not None and self.level > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
@@ -148,7 +153,7 @@ def _asked(one: Profile) -> dict[str, Any]:
 
 
 def _changes(points: Sequence[Point], floor: float) -> list[Change]:
-    usable = [index for index, point in enumerate(points) if point.level is not None and point.level > 0]
+    usable = [index for index, point in enumerate(points) if point.usable]
     found = []
     for places in changepoints.by_environment([points[index].environment for index in usable]):
         series = [usable[place] for place in places]

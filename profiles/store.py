@@ -197,7 +197,7 @@ class Store:
 
     def frame(self) -> pd.DataFrame:
         """See ``profiles.frames``: one row per profile, no raw times."""
-        return frames.frame(self.profiles())
+        return frames.frame(self.profiles(raw=False))
 
     def times_frame(self) -> pd.DataFrame:
         """See ``profiles.frames``: one row per raw time."""

@@ -77,6 +77,27 @@ def test_a_file_is_counted_as_the_network_that_it_came_from(
     assert found["model_size_mb"] == (tmp_path / "m.onnx").stat().st_size / 1e6
 
 
+@pytest.mark.parametrize("batch", ["n", 1, 2])
+def test_windows_that_share_an_axis_with_the_batch_are_counted(tmp_path: Path, batch: Any) -> None:
+    """4 windows of 16 by 16 x 8 each, and their 32 by 32 x 10."""
+    weights = {"w": np.ones((16, 8), np.float32), "v": np.ones((32, 10), np.float32)}
+    shapes = {"windows": np.array([-1, 16]), "whole": np.array([-1, 32])}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Reshape", ["x", "windows"], ["a"]),
+            helper.make_node("MatMul", ["a", "w"], ["b"]),
+            helper.make_node("Reshape", ["b", "whole"], ["c"]),
+            helper.make_node("MatMul", ["c", "v"], ["y"]),
+        ],
+        "m",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (batch, 4, 16))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (batch, 10))],
+        [onnx.numpy_helper.from_array(array, name) for name, array in (weights | shapes).items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    assert baseline.count(tmp_path / "m.onnx")["macs"] == 4 * 16 * 8 + 32 * 10
+
+
 @pytest.mark.parametrize("kind", ["constant", "vector", "quantised", "turned", "of two activations"])
 def test_weights_that_are_no_initialisers_are_weights_all_the_same(tmp_path: Path, kind: str) -> None:
     """``None``: not known; a product of two activations is not counted, as of candidates."""

@@ -119,6 +119,24 @@ def test_what_cannot_be_measured_is_skipped_and_the_range_said(capsys: pytest.Ca
     assert "the first slow one, if any, is among v2, v3, v4" in err
 
 
+def test_a_bad_file_between_is_gone_around_and_one_at_the_end_is_bad_input() -> None:
+    names = [f"v{number}" for number in range(5)]
+
+    def bisected(bad: int) -> command.Bisected:
+        def measure(index: int, plan: DuetPlan) -> Comparison:
+            if index == bad:
+                raise InputError(f"v{index}: not a readable ONNX file")
+            return comparison("regressed" if index == 4 else "same", 1.1)
+
+        return command.bisect(names, measure, DuetPlan(), lambda line: None)
+
+    found = bisected(2)
+    assert (found.last_good, found.first_bad, found.found) == (3, 4, True)
+    assert found.skipped == {2: "v2: not a readable ONNX file"}
+    with pytest.raises(InputError, match="v4: not a readable ONNX file"):
+        bisected(4)
+
+
 def test_the_ends_decide_whether_there_is_anything_to_find() -> None:
     def always(answer: Answer) -> command.Bisected:
         return command.bisect(["a", "b"], lambda index, plan: comparison(answer), DuetPlan(), lambda line: None)

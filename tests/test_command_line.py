@@ -24,6 +24,22 @@ how = {"fleet": None, "python": None, "max_undecided": "20%", "junit": None, "ht
 sys.exit(nightly_command.run(Path("suite.toml"), {}, markdown=Path("n.md"), **how))
 """
 
+LATE = """
+import sys
+import typer
+from benchmarks import cli, front
+
+def show(*_, **__):
+    print("a table")
+    raise typer.Exit(1)
+
+front.show = show
+sys.argv = ["hwnas", "pareto", "run"]
+cli.main()
+"""
+
+has_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+
 
 def unread(*command: str | Path, folder: Path, **environment: str) -> tuple[int, str]:
     """Exit code and stderr of a process whose stdout nobody reads any more."""
@@ -37,6 +53,15 @@ def unread(*command: str | Path, folder: Path, **environment: str) -> tuple[int,
         )
     finally:
         os.close(writer)
+    return done.returncode, done.stderr
+
+
+def unwritten(code: str, folder: Path, root: Path) -> tuple[int, str]:
+    """Exit code and stderr of a process whose stdout is a file on a full disk."""
+    env = os.environ | {"PYTHONPATH": f"{root / 'tests'}{os.pathsep}{root}"}
+    with open("/dev/full", "w") as full:
+        process = [sys.executable, "-c", code]
+        done = subprocess.run(process, cwd=folder, env=env, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     return done.returncode, done.stderr
 
 
@@ -57,7 +82,25 @@ def test_a_night_does_not_need_a_reader(tmp_path: Path, root: Path) -> None:
     assert (tmp_path / "n.md").read_text().startswith("## hwnas nightly")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@has_full
+@pytest.mark.parametrize("times", [1, 1000])  # the table is refused at its end; in the middle
+def test_a_night_whose_table_cannot_be_written_keeps_its_reports_and_its_code(
+    tmp_path: Path, root: Path, times: int
+) -> None:
+    (tmp_path / "suite.toml").write_text('name = "s"\nmodels = ["gone.onnx"]\n')
+    long = f"one = example()\none = dataclasses.replace(one, judgements=one.judgements * {times})\n"
+    code, err = unwritten("import dataclasses" + NIGHT.replace("one = example()\n", long), tmp_path, root)
+    assert code == 1, err
+    assert err.count("hwnas: stdout: No space left on device\n") == err.count("No space") == 1
+    assert (tmp_path / "n.md").read_text().startswith("## hwnas nightly")
+
+
+@has_full
+def test_a_regression_whose_last_line_cannot_be_written_stays_one(tmp_path: Path, root: Path) -> None:
+    assert unwritten(LATE, tmp_path, root) == (1, "hwnas: stdout: No space left on device\n")
+
+
+@has_full
 def test_a_stdout_that_cannot_be_written_is_one_line_and_no_regression(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "benchmarks.cli", "devices", "list"]
@@ -100,6 +143,18 @@ def test_a_pipe_that_is_not_ours_is_an_error(
 
     monkeypatch.setattr("benchmarks.front.show", broken)
     assert run(monkeypatch, capsys, "pareto", tmp_path) == (3, "hwnas: Broken pipe\n")
+
+
+def test_a_folder_that_is_gone_is_one_line_and_no_regression(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    with monkeypatch.context() as here:
+        here.chdir(gone)
+        gone.rmdir()
+        said = run(monkeypatch, capsys, "devices", "list")
+    assert said == (3, "hwnas: the current folder is gone: change to one that is there\n")
 
 
 def test_an_entry_of_a_fleet_file_holds_any_text() -> None:

@@ -127,7 +127,7 @@ def test_several_models_and_a_sweep(folder: Path, capsys: pytest.CaptureFixture[
 def test_a_file_that_cannot_be_written_does_not_hide_the_verdict(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(path: Path, text: str) -> None:
+    def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("benchmarks.side_by_side.write_text", full)
@@ -137,6 +137,11 @@ def test_a_file_that_cannot_be_written_does_not_hide_the_verdict(
     out, err = capsys.readouterr()
     assert json.loads(out)["comparisons"][0]["verdict"] == "improved"
     assert f"hwnas: {folder / 'c.csv'}: No space left on device" in err
+    assert (folder / "c.html").exists()
+    (folder / "c.html").unlink()
+    monkeypatch.setattr(compare, "_show", full)
+    assert compare.run(setting(folder, "slow", "fast"), **how) == 1
+    assert "hwnas: stdout: No space left on device" in capsys.readouterr().err
     assert (folder / "c.html").exists()
 
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from report_example import profile_of
 from test_steps import FILE, NETWORK, Bench, candidates_of, propose
 
 from nas.account import Account
@@ -18,6 +20,7 @@ from nas.folder import RunFolder
 from nas.jobs import Jobs
 from nas.journal import Journal, Trial
 from nas.steps import Candidates
+from profiles import files
 from profiles.errors import UnavailableError
 from profiles.store import Store
 
@@ -129,3 +132,49 @@ def test_the_front_is_measured_when_the_last_training_has_gone(tmp_path: Path, j
 
     found = confirmed(NETWORK, tmp_path, candidates_of(Watching(), seeds=1), journal, launcher)
     assert there == [0] and "no result within 0.2 s" in str(found.confirm_reason)
+
+
+def test_a_seed_that_fails_ends_the_trainings_with_the_others(tmp_path: Path, journal: Journal) -> None:
+    """Of three, two at a time: the second is stopped, the third never begins."""
+
+    class FirstFails(Launcher):
+        def submit(self, *arguments: Any) -> str:
+            self._last_lines = None if self.jobs else "out of luck"
+            return super().submit(*arguments)
+
+    launcher = FirstFails(None)
+    found = confirmed(NETWORK, tmp_path, candidates_of(Bench(), seeds=3), journal, launcher)
+    assert [job.parent.name for job in launcher.jobs] == ["confirm-1", "confirm-2"]
+    assert launcher.gone == [str(launcher.jobs[1])]
+    assert found.confirm_reason == "training with seed 1: exit code 1: out of luck"
+
+
+def test_a_front_that_has_grown_is_measured_side_by_side(tmp_path: Path, journal: Journal) -> None:
+    """The first was confirmed before, with a test score; the third too, and its file is gone."""
+    asked: list[list[str]] = []
+
+    class Timed(Bench):
+        def interleaved(self, onnx: list[Path], target: str, models: list[str], *rest: Any) -> list[Any]:
+            asked.append(models)
+            times_ms = (2.0, 3.0)
+            return [profile_of(name, ms, np.random.default_rng(0)) for name, ms in zip(models, times_ms, strict=True)]
+
+    for index in range(3):
+        propose(journal, Trial(index=index, choices={}, digest=str(index), source="baseline"))
+        journal.append("completed", index, metrics={"val_rmse": 1.0, "latency_ms@local": 9.0})
+    before = {"test_rmse_shipped": 0.5, "latency_ms@local": 7.0, "energy_mj@local": 1.0}
+    for index in (0, 2):
+        journal.append("confirmed", index, metrics=before, sems={"energy_mj@local": 0.1}, reason="odd", unmeasured="x")
+    for index in (0, 1):
+        files.write_bytes(RunFolder(tmp_path).trial(index).trained, b"onnx")
+    for _ in range(2):  # the second time nothing is left to be done
+        confirmed(FILE, tmp_path, candidates_of(Timed()), journal, Launcher(None))
+    assert asked == [["s/0", "s/1"]]
+    first, second, third = (journal.trials[index] for index in range(3))
+    assert first.confirmed is not None and second.confirmed is not None
+    assert (first.confirmed["test_rmse_shipped"], first.confirmed["energy_mj@local"]) == (0.5, 1.0)
+    assert (first.figures["latency_ms@local"], second.figures["latency_ms@local"]) == (2.0, 3.0)
+    assert first.confirmed_sems == {"energy_mj@local": 0.1, "latency_ms@local": pytest.approx(0.012)}
+    assert (first.confirm_reason, first.unmeasured) == ("odd", None)
+    assert second.confirmed["test_rmse_shipped"] == pytest.approx(math.sqrt(5 / 3)) and second.unconfirmed is None
+    assert (third.confirmed, third.unmeasured) == (before, "x")

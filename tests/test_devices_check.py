@@ -14,11 +14,13 @@ import pytest
 from processes import of_agent, wait_for
 
 from benchmarks import devices_add
-from benchmarks.devices import check
+from benchmarks.devices import _of_file, check
+from devices.fleet import load_fleet
 from devices.lock import Lock
 from profiles.errors import InputError
 
 HERE = '[devices.here]\npython = "{python}"\n'
+NULL = '[devices.n]\ntransport = "null"\n'
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +63,24 @@ def test_what_is_tried_out_are_the_targets_of_the_device(tmp_path: Path, capsys:
     (found,) = json.loads(capsys.readouterr().out)["devices"]
     assert found["error"].startswith("target bad: ")
     assert found["noise"] is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ["local"]),
+        (NULL, ["n"]),
+        (NULL + '[targets.t]\ndevice = "n"\n', ["n"]),
+        (NULL + '[targets.t]\ndevice = "n"\n[targets.local]\n', ["local", "n"]),
+        (NULL + "[targets.here]\nthreads = 2\n", ["local", "n"]),
+        (NULL + '[devices.local]\nmeter = "rapl"\n', ["local", "n"]),
+        (NULL + '[devices.local]\npython = "/opt/py/bin/python"\n', ["local", "n"]),
+    ],
+)
+def test_this_machine_is_among_all_devices_where_the_file_speaks_of_it(
+    tmp_path: Path, text: str, names: list[str]
+) -> None:
+    assert _of_file(load_fleet(_fleet(tmp_path, text))) == names
 
 
 def test_one_interrupt_ends_it_while_another_measures(tmp_path: Path, root: Path) -> None:

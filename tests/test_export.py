@@ -88,6 +88,35 @@ def test_transposed_and_grouped_convolutions_are_counted() -> None:
     assert count(module, (2, 4, 4)) == (2 * 3 * 4 + 3 + 6 * 9 + 6, 384 + 64 * 6 * 9)
 
 
+class Crossed(nn.Module):
+    """5 tokens of width 4, from 10 numbers, look at 3 of widths 6 and 7, named and in another order."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.batch_first = batch_first
+        self.attention = nn.MultiheadAttention(4, 2, kdim=6, vdim=7, batch_first=batch_first)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        key, value = x.new_ones(len(x), 3, 6), x.new_ones(len(x), 3, 7)
+        query = x.repeat(1, 2).reshape(-1, 5, 4)
+        if not self.batch_first:
+            query, key, value = (one.transpose(0, 1) for one in (query, key, value))
+        mixed, _ = self.attention(query, value=value, key=key, need_weights=False)
+        return mixed if self.batch_first else mixed.transpose(0, 1)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_the_projections_of_torchs_own_attention_are_counted(batch_first: bool) -> None:
+    """Query and output: 5 x 4 x 4 each; key: 3 x 6 x 4; value: 3 x 7 x 4."""
+    assert count(Crossed(batch_first), (10,))[1] == 2 * 80 + 72 + 84
+
+
+def test_an_encoder_of_torch_costs_what_the_same_layers_do() -> None:
+    """Of 7 tokens of width 8: 3 x 8 x 8 and 8 x 8 for its attention, 8 x 16 twice for its perceptron."""
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    assert count(encoder, (7, 8))[1] == 7 * (4 * 8 * 8 + 2 * 8 * 16)
+
+
 def test_channels_last_weights_load_into_a_plain_network(tmp_path: Path) -> None:
     module = network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.save(module.state_dict(), tmp_path / "w.pt")

@@ -43,6 +43,16 @@ def test_a_limit_of_the_study_holds_for_confirmed_figures_too(
         front.show(tmp_path / "run", maxima={}, minima={"val_accuracy": 0.98}, json=True)
 
 
+def test_one_that_was_picked_is_not_called_the_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, example = searched(tmp_path, STUDY, "val_accuracy", [(0.97, 0.20), (0.99, 0.43)])
+    example.close()
+    titles: list[str] = []
+    monkeypatch.setattr(front, "folded", lambda heads, rows, title: titles.append(title))
+    for maxima in ({}, {LATENCY: 0.3}):
+        front.show(tmp_path / "run", maxima=maxima, minima={}, json=False)
+    assert titles == ["digits: the front, 2 of 2 trials", "digits: the best that keeps the limits, of 2 on the front"]
+
+
 def test_a_bound_is_a_number() -> None:
     for text in ("nan", "inf", "fast"):
         with pytest.raises(InputError, match=f"--max params={text}: given '{text}'; accepted: a number"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -136,13 +137,21 @@ def test_ax_is_told_of_thresholds_limits_and_types_as_they_are_meant() -> None:
     assert client._experiment.search_space.parameters["dropout"].values == [0.0, 0.1, 0.5]
 
 
+@pytest.mark.parametrize("fast", ["false", 1])
+def test_ax_is_fast_or_not(fast: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        AskTell(SPEC | {"generator": "ax", "options": {"fast": fast}}, seed=0).warm()
+    accepted = "accepted with the generator ax: fast = true or false"
+    assert str(caught.value) == f"search.options: given fast = {fast!r}; {accepted}"
+
+
 def test_ax_waits_for_two_values_of_each_metric() -> None:
     """Trainings take longer than the random phase, or the first candidates are all gated."""
     search = AskTell(SPEC | {"generator": "ax"} | OPTIONS["ax"], seed=0)
     for config in search.ask(4):
         values = evaluate(config)
         search.tell([{"config": config, "values": {name: values[name] for name in ("latency_ms@local", "mb")}}])
-    assert [source for _, source in search.ask_with_sources(1)] == ["random (ax found no new candidate)"]
+    assert [source for _, source in search.ask_with_sources(1)] == ["random (ax proposed nothing new)"]
     for config in search.ask(2):
         search.tell([{"config": config, "values": evaluate(config)}])
     assert [source for _, source in search.ask_with_sources(1)] == ["ax"]
@@ -165,11 +174,28 @@ def test_a_spec_that_is_none_is_bad_input() -> None:
         AskTell({"parameters": []}, seed=0)
 
 
+def test_a_status_that_there_is_not_is_bad_input() -> None:
+    search = AskTell(SPEC | {"generator": "sobol"}, seed=0)
+    (config,) = search.ask(1)
+    with pytest.raises(InputError, match="tell: status: given 'completed'; accepted: done, failed, pending, scouted"):
+        search.tell([result(config) | {"status": "completed"}])
+
+
 def test_errors_in_the_process_are_answers() -> None:
     out = io.StringIO()
     serve(io.StringIO('{"cmd": "ask", "n": 1}\n{"cmd": "init", "spec": {}, "seed": 0}\n{"cmd": "close"}\n'), out)
     first, second = map(json.loads, out.getvalue().splitlines())
     assert "init" in first["error"] and "parameters" in second["error"]
+
+
+@pytest.mark.parametrize("line", ['{"cmd": ', "5", '{"n": 1}', ""])
+def test_a_line_that_is_no_request_is_answered_too(line: str) -> None:
+    out = io.StringIO()
+    serve(io.StringIO(f'{line}\n{{"cmd": "ask", "n": 1}}\n'), out)
+    first, second = map(json.loads, out.getvalue().splitlines())
+    accepted = "accepted: a JSON object with cmd, one a line"
+    assert first == {"error": f"request: given {line.strip()!r}; {accepted}", "exit_code": 2}
+    assert "init" in second["error"]
 
 
 def proposals(tmp_path: Path, spec: dict[str, Any], timeout_s: float = 60.0) -> Proposals:
@@ -201,6 +227,21 @@ def test_a_killed_process_is_replaced_by_a_random_candidate_and_a_new_process(tm
         first = next_of(search)
         assert first.source.startswith("random (sobol failed: the generator's process ended")
         assert next_of(search).source == "sobol"
+    finally:
+        search.close()
+
+
+def test_a_process_that_ended_while_nothing_was_asked_is_waited_for_asleep(tmp_path: Path) -> None:
+    search = proposals(tmp_path, SPEC | {"generator": "sobol"})
+    try:
+        assert search._process is not None
+        search._process.kill()
+        search._process.wait()
+        assert search.poll() is None
+        begun = time.monotonic()
+        search.wait(0.2)
+        assert time.monotonic() - begun >= 0.2
+        assert next_of(search).source.startswith("random (sobol failed: the generator's process ended")
     finally:
         search.close()
 
@@ -343,8 +384,8 @@ def test_the_end_of_the_space_is_not_a_failure(tmp_path: Path) -> None:
         ("exits", "failed: the generator's process ended (exit 5), see "),
         ("hangs", "failed: no answer within 4 s"),
         ("invalid", "failed: choices: no: no such parameter"),
-        ("none", "found no new candidate"),
-        ("again", "found no new candidate"),
+        ("none", "proposed nothing new"),
+        ("again", "proposed nothing new"),
         ("prints", None),
     ],
 )

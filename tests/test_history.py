@@ -155,6 +155,16 @@ def test_pace_shapes_and_python_are_part_of_an_environment(tmp_path: Path, monke
     ]
 
 
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(9, "no change points before 10 figures in one environment"), (10, "no change point above 1 %")],
+)
+def test_no_change_is_said_of_figures_and_not_of_profiles(count: int, said: str) -> None:
+    """Of 12 profiles, the first few have an energy."""
+    nights = [night(number, 1.0, energy_mj=2.0 if number < count else None) for number in range(12)]
+    assert command.none_found(history(nights, model="m.onnx", target="local", metric="energy_mj")) == said
+
+
 def test_an_exact_figure_without_a_floor(store: Path) -> None:
     nights = [night(number, 1.0, model_size_mb=1.0 if number < 7 else 1.1) for number in range(14)]
     (change,) = history(nights, model="m.onnx", target="local", metric="model_size_mb", floor=0.0).changes

@@ -97,6 +97,24 @@ def test_in_place_operations_and_other_modules_are_seen() -> None:
     assert found["macs conv2d 3x3 grouped"] == pytest.approx(16 * 8 * 9 / 1e6)
 
 
+def test_only_products_are_multiplications_of_matrices() -> None:
+    """4 x 6 numbers normalised with a weight each, bounded from below with one each, then a matrix 6 x 3."""
+
+    class Bounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.LayerNorm((4, 6))
+            self.least = nn.Parameter(torch.zeros(4, 6))
+            self.weight = nn.Parameter(torch.ones(6, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.maximum(self.norm(x), self.least) @ self.weight
+
+    assert {one.kind: one.macs for one in trace(Bounded(), (4, 6)) if one.macs} == {"matmul": 4 * 6 * 3}
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    assert sum(one.macs for one in trace(encoder, (7, 8))) == 7 * (4 * 8 * 8 + 2 * 8 * 16)  # as nas.export counts
+
+
 def test_a_branch_on_data_cannot_be_traced() -> None:
     class Moody(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

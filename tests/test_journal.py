@@ -40,10 +40,11 @@ def test_what_comes_after_the_end_is_ignored_but_a_confirmation() -> None:
         ("proposed", 0, PROPOSED),
         ("gated", 0, {"reason": "too slow"}),
         ("completed", 0, {"metrics": {"val_accuracy": 1.0}}),
-        ("confirmed", 0, {"metrics": {"test_accuracy": 0.9}, "sems": {}}),
+        ("confirmed", 0, {"metrics": {"test_accuracy": 0.9}, "sems": {}, "unmeasured": "away"}),
+        ("confirmed", 0, {"metrics": {"test_accuracy": 0.9, "latency_ms@local": 2.0}, "sems": {}}),
     )[0]
     assert trial.state == "gated" and trial.reason == "too slow" and trial.metrics == {}
-    assert trial.confirmed == {"test_accuracy": 0.9}
+    assert trial.confirmed == {"test_accuracy": 0.9, "latency_ms@local": 2.0} and trial.unconfirmed is None
 
 
 def test_a_retry_counts_and_waits_for_its_place() -> None:

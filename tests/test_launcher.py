@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from processes import wait_for
 
+from nas.account import Account
+from nas.jobs import Jobs, Key
 from nas.launcher import Launcher
 from nas.training.outcome import read_outcome
 from profiles import files
@@ -106,6 +108,39 @@ def test_a_job_that_was_just_started_can_be_stopped_and_continued(launcher: Laun
     wait_for(lambda: state(group) == "S")
     launcher.cancel(handle)
     wait_for(lambda: state(group) is None)
+
+
+def test_a_job_that_is_slow_to_start_is_waited_for_before_something_is_measured(
+    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.local_jobs._START_S", 0.0)
+    handle, out = submit(launcher, tmp_path, SLEEP)
+    assert launcher.pause(out)
+    launcher.cancel(handle)
+    assert not launcher.pause(tmp_path / "none")
+    files.write_text(tmp_path / "gone" / "handle", "local_cwd://hwnas/gone")
+    assert not launcher.pause(tmp_path / "gone")
+
+
+def test_a_training_took_as_long_as_it_did_not_stand_still(launcher: Launcher, tmp_path: Path) -> None:
+    """The first is stopped; the second has ended by then, and nobody has looked yet."""
+    code = "import sys, time; from pathlib import Path\nwhile not Path(sys.argv[2], 'go').exists(): time.sleep(0.01)"
+    (tmp_path / "script.py").write_text(code)
+    (tmp_path / "candidate.json").write_text("{}")
+    jobs = Jobs(launcher, parallel=2, timeout_s=60.0, script=str(tmp_path / "script.py"), account=Account())
+    outs = [tmp_path / str(trial) / "job" for trial in range(2)]
+    for trial, out in enumerate(outs):
+        jobs.start(Key(trial=trial), tmp_path / "candidate.json", out)
+    (outs[1] / "go").touch()
+    wait_for((outs[1] / "result.json").exists)
+    with jobs.standing_still():
+        time.sleep(0.5)
+    (outs[0] / "go").touch()
+    wait_for((outs[0] / "result.json").exists)
+    took_s = {key.trial: outcome.wall_s or 0.0 for key, outcome in jobs.ended()}
+    whole_s = [read_outcome(out).wall_s or 0.0 for out in outs]
+    assert 0.0 < took_s[0] <= whole_s[0] - 0.5
+    assert took_s[1] == whole_s[1] > 0.0
 
 
 def test_cancelling_ends_a_stopped_job_that_ignores_sigterm_with_all_it_started(

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from benchmarks import nightly_progress
-from benchmarks.live import live
+from benchmarks.live import live, told_of_pass
 
 
 @pytest.fixture
@@ -46,6 +46,13 @@ def test_it_is_drawn_at_once_or_after_a_pause(capsys: pytest.CaptureFixture[str]
         assert len(drawn) == 2
     said = plain(capsys.readouterr().err)
     assert "a line" in said and "another" in said and "drawing 2" in said
+
+
+def test_what_is_told_of_a_pass() -> None:
+    data = {"model": "resnet8", "pass": "latency", "number": 2, "of": 5}
+    assert told_of_pass(data) == "resnet8: latency, process 3 of 5"
+    assert told_of_pass(data | {"of": None}) == "resnet8: latency, process 3"
+    assert told_of_pass(data | {"number": 0, "of": 1}) == "resnet8: latency"
 
 
 def test_piped_it_is_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,8 +155,8 @@ def test_outputs_count_once_as_memory(session: Session, tmp_path: Path) -> None:
     assert 40 <= answer["peak_memory_mb"] < 60
 
 
-@pytest.mark.parametrize("provider", ["cuda", "cuda-graph", "tensorrt", "gpu"])
-def test_no_memory_of_a_gpu(provider: str) -> None:
+@pytest.mark.parametrize("provider", ["cuda", "cuda-graph", "tensorrt", "gpu", "npu", "qnn"])
+def test_no_memory_of_an_accelerator(provider: str) -> None:
     found = memory_pass.take({"target": dataclasses.asdict(dataclasses.replace(LOCAL, provider=provider))})
     assert found["peak_memory_mb"] is None
     assert found["reason"].endswith(f"takes on {provider}: the device's own is not read")

@@ -137,13 +137,18 @@ def test_a_table_says_what_a_person_asks_for(setting: Any, capsys: pytest.Captur
 def test_a_file_that_cannot_be_written_does_not_cost_the_answer(
     setting: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def full(path: Path, text: str) -> None:
+    def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("profiles.frames.write_text", full)
     with pytest.raises(UnavailableError, match=r"p\.csv: No space left on device"):
         profile.run(setting, **options(csv=tmp_path / "p.csv", html=tmp_path / "p.html"))
     assert len(json.loads(capsys.readouterr().out)["profiles"]) == 2
+    assert (tmp_path / "p.html").exists()
+    (tmp_path / "p.html").unlink()
+    monkeypatch.setattr("benchmarks.profile.show", full)
+    with pytest.raises(UnavailableError, match="^stdout: No space left on device$"):
+        profile.run(setting, **options(json=False, html=tmp_path / "p.html"))
     assert (tmp_path / "p.html").exists()
 
 

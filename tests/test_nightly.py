@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from test_bisect import comparison
 from test_measuring import check_schema
 
 from benchmarks import baselines, judges, judging, keeping, nightly, nightly_command, nightly_reports, nights
@@ -302,9 +303,8 @@ def test_a_wrong_output_and_a_file_that_is_gone(folder: Path, capsys: pytest.Cap
     assert "model b.onnx got no judgement" in err
 
 
-def test_what_cannot_be_kept_as_a_baseline_does_not_end_the_night(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def no_room_for_a(monkeypatch: pytest.MonkeyPatch) -> None:
     copy = baselines._copy
 
     def full(model: Path, place: Path) -> str:
@@ -313,10 +313,28 @@ def test_what_cannot_be_kept_as_a_baseline_does_not_end_the_night(
         return copy(model, place)
 
     monkeypatch.setattr(baselines, "_copy", full)
+
+
+@pytest.mark.usefixtures("no_room_for_a")
+def test_what_cannot_be_kept_as_a_baseline_does_not_end_the_night(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert night() == 3
     out, err = capsys.readouterr()
     assert verdicts(out)["a.onnx latency_ms"] == "unjudged" and verdicts(out)["b.onnx latency_ms"] == "new"
     assert "it cannot be kept as a baseline: [Errno 28] No space left on device" in err
+
+
+@pytest.mark.usefixtures("no_room_for_a")
+def test_what_cannot_be_kept_hides_neither_the_others_nor_what_is_wrong_with_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("suite.toml").write_text(SUITE.format(models='"a.onnx", "b.onnx", "gone.onnx"'))
+    with nightly_setting() as setting, pytest.raises(InputError, match=r"^gone\.onnx on n: .*no such model file"):
+        keeping.keep(setting, [])
+    err = capsys.readouterr().err
+    assert "hwnas: a.onnx on n: it cannot be kept as a baseline: [Errno 28] No space left on device" in err
+    assert re.search(r"^b\.onnx on n: [0-9a-f]{12} is the baseline now$", err, re.MULTILINE)
 
 
 def test_what_a_person_has_kept_meanwhile_stands(folder: Path) -> None:
@@ -420,6 +438,20 @@ def constant(path: Path, digit: int) -> Path:
     graph = helper.make_graph(nodes, "constant", [x], [y], [nothing, says])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return path
+
+
+def test_the_figures_of_both_files_agree_with_their_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where their medians say the contrary, here from 4 to 3 MB: the ratio is that of pairs, 2, 3/4 and 9/4."""
+    one = Judgement(model="m", target="t", metric="peak_memory_mb", verdict="new", floor=0.05)
+    memory = judges._of_ratios(one, [1.0, 4.0, 4.0], [2.0, 3.0, 9.0])
+    assert [memory.base, memory.other, memory.ratio] == pytest.approx([16 ** (1 / 3), 54 ** (1 / 3), 1.5])
+    duet = dataclasses.replace(comparison("regressed", 1.1), base_ms=2.0, other_ms=1.9)
+    monkeypatch.setattr("devices.duet.compare", lambda *_, **__: duet)
+    session: Any = None
+    arm = Job(model=Path("m.onnx"), name="m"), Target(name="t", device="local")
+    work = judges.Work(session=session, one=one, arms=(arm, arm), effort=judges.Effort(budget_s=1), run=None)
+    latency, _ = judges.latency(work)
+    assert [latency.base, latency.other, latency.ratio] == pytest.approx([2.0, 2.2, 1.1])
 
 
 # Reports, of a night that was written out by hand

@@ -24,6 +24,7 @@ from report_example import (
 
 from benchmarks.cli import main
 from benchmarks.report import page, read_confirmed, write
+from benchmarks.report_answer import answer
 from benchmarks.report_beside import beside
 from benchmarks.report_choose import choosing
 from benchmarks.report_network import networks
@@ -190,6 +191,22 @@ def test_what_to_ship_is_the_best_that_keeps_the_limits_when_measured_again(tmp_
     text = text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.index(found.lead) < text.index('id="front"')
     assert 'href="front/1.onnx"' in text and "this run has no such times" in text
+
+
+def test_the_answer_says_among_which_networks_one_is_the_best(tmp_path: Path) -> None:
+    """Trial 1 is better than trial 0, and breaks the limit of 0.44 ms."""
+    example = Example(tmp_path / "run", ONE_OBJECTIVE)
+    example.start()
+    add(example, 0, 0.95, 0.20, params=500)
+    add(example, 1, 0.97, 0.50, params=500)
+    alone = example.results()
+    example.close()
+    two, free = dataclasses.replace(alone, front=[0, 1]), dataclasses.replace(alone, limits=(), front=[1])
+    assert answer(alone) == "Of the networks that keep the limits, one is better than all the others: trial 0."
+    assert answer(free) == "One network is better than all the others: trial 1."
+    assert answer(two) == "2 of 2 trials are equally good, and no other that keeps the limits is better."
+    free = dataclasses.replace(free, front=[0, 1])
+    assert answer(free) == "2 of 2 trials are equally good, and no other is better."
 
 
 def test_what_can_be_chosen_among(tmp_path: Path) -> None:

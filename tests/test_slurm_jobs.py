@@ -356,6 +356,25 @@ def test_a_job_that_began_while_nobody_looked_is_as_old_as_it_says(cluster: Clus
     assert jobs.ended() == [] and round(jobs.longest_s, -1) == 60
 
 
+def test_a_queue_is_no_time_in_which_a_job_ran(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "candidate.json").write_text("{}")
+    account = Account()
+    jobs = Jobs(Launcher("slurm"), parallel=2, timeout_s=60, script=None, account=account)
+    for trial in range(2):
+        jobs.start(Key(trial=trial), tmp_path / "candidate.json", tmp_path / str(trial) / "job")
+    assert jobs.ended() == [] and account.summary()["jobs_s"] == 0
+    files.write_json(tmp_path / "0" / "job" / "job.json", {})
+    assert jobs.ended() == []
+    time.sleep(0.1)
+    jobs.stop(Key(trial=1))  # out of the queue
+    now = account.summary()
+    assert now["jobs_s"] >= 0.1 and now["jobs_s"] == pytest.approx(now["training_s"])
+    jobs.stop(Key(trial=0))
+    jobs.cancel_all()
+    ran_s = account.summary()["jobs_s"]
+    assert ran_s == account.summary()["jobs_s"] > 0.1
+
+
 def test_a_cancellation_that_failed_is_tried_again_before_the_search_ends(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

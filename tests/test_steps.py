@@ -23,6 +23,7 @@ from nas.steps import Candidates
 from nas.study import Study
 from nas.training.outcome import Outcome
 from nas.training.table import Table
+from profiles import files
 from profiles.errors import MeasurementError, TrialError
 from profiles.store import Store
 
@@ -117,8 +118,19 @@ def test_classes_are_answered_by_a_column_each_in_every_row(tmp_path: Path) -> N
 
 def test_what_a_training_says_of_the_test_split_is_not_taken_for_the_confirmation(tmp_path: Path) -> None:
     candidates, folder = candidates_of(Bench()), RunFolder(tmp_path).trial(0)
+    files.write_bytes(folder.trained, b"shipped")
     found = candidates.evaluate(FILE, folder, folder.job, {"test_rmse": 0.1, "mine": 2.0, "val_rmse": 0.1})
-    assert found.keys() == {"mine", "val_rmse", "val_r2"} and found["val_rmse"] > 1
+    assert found.keys() == {"mine", "val_rmse", "val_r2", "model_size_mb"} and found["val_rmse"] > 1
+
+
+def test_the_size_of_a_trained_network_is_that_of_the_file_that_ships(tmp_path: Path) -> None:
+    """Whatever its untrained file had, and the script says."""
+    candidates, folder = candidates_of(Bench()), RunFolder(tmp_path).trial(0)
+    files.write_bytes(folder.trained, bytes(2_500))
+    profiled = replace(FILE, metrics={"params": 10.0, "model_size_mb": 0.001})
+    found = candidates.evaluate(profiled, folder, folder.job, {"model_size_mb": 7.0})
+    assert found["model_size_mb"] == 0.0025
+    assert json.loads(folder.metrics.read_text())["model_size_mb"] == 0.0025
 
 
 def test_a_tables_row_takes_the_place_of_a_score(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ def test_only_the_budget_may_grow_on_resume(path: Path) -> None:
         (("trials = 4", ""), ["budget", "trials, hours or both"]),
         (('space = "mlp"', 'space = "mlpp"'), ["space", "mlpp", "convnet"]),
         (('space = "mlp"', 'space = "no.such:thing"'), ["space", "no.such"]),
+        (('space = "mlp"', 'space = "mlp@fp32,int8"'), ["space", "mlp@fp32,int8", "[quantise] precisions"]),
+        (('space = "mlp"', 'space = "mlp@banana"'), ["space", "mlp@banana", "[quantise] precisions"]),
         (('"val_accuracy"', '"val accuracy"'), ["objective.0.metric", "val accuracy"]),
         (('"latency_ms@local"\ngoal', '"latency_ms"\ngoal'), ["objective.1.metric", "latency_ms@TARGET"]),
         (('"latency_ms@local"\ngoal', '"speed@local"\ngoal'), ["objective.1.metric", "speed@local"]),
@@ -94,6 +96,8 @@ def test_only_the_budget_may_grow_on_resume(path: Path) -> None:
             ["baseline.choices", "hidden_size_1", "7"],
         ),
         (("[budget]", '[search]\ngenerator = "axx"\n[budget]'), ["search.generator", "axx"]),
+        (("[budget]", "[search]\noptions = {x = 2024-01-01}\n[budget]"), ["search.options", "for x: texts, finite"]),
+        (("[budget]", "[search]\noptions = {x = [1, nan]}\n[budget]"), ["search.options", "for x: texts, finite"]),
     ],
 )
 def test_an_error_is_one_line_that_names_file_and_key(path: Path, change: tuple[str, str], words: list[str]) -> None:

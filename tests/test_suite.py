@@ -6,12 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from report_example import BASELINE, STUDY, Example
 
 from benchmarks.baselines import Baselines, differences, folder_of
 from benchmarks.figures import _nets
 from benchmarks.suite import entries, load_suite
 from devices import onnxfile
 from devices.plan import Job
+from nas.spaces import digest
 from profiles.errors import InputError, UnavailableError
 from profiles.records import Target
 from profiles.store import Store
@@ -70,6 +72,28 @@ def test_a_search_without_a_front_is_one_model_without_a_judgement(tmp_path: Pat
     gone, a = entries(load_suite(path), path, tmp_path)  # it may be one: the others are watched all the same
     assert (gone.name, a.error) == ("gone", None)
     assert "no such model file" in str(gone.error)
+
+
+def test_a_member_of_a_front_is_named_after_its_network_too(tmp_path: Path) -> None:
+    """The search was run anew: its trial 0 is another network."""
+    names = []
+    for folder, width in (("old", 64), ("new", 16)):
+        example, choices = Example(tmp_path / folder / "digits", STUDY), BASELINE | {"width": width}
+        example.start()
+        example.propose(0, choices)
+        metrics = {"latency_ms@local": 0.2}
+        example.journal.append("profiled", 0, metrics=metrics, sems={"latency_ms@local": 0.001}, seconds=1.0)
+        example.journal.append("training", 0, attempt=0)
+        example.journal.append("completed", 0, metrics={"val_accuracy": 0.97}, train_s=1.0)
+        example.close()
+        front = tmp_path / folder / "digits" / "front"
+        front.mkdir(exist_ok=True)
+        _nets.mlp(front / "0.onnx")
+        path = written(tmp_path, f'name = "s"\nmodels = ["{folder}/digits"]\n')
+        (member,) = entries(load_suite(path), path, tmp_path)
+        names.append(f"digits/0-{digest('convnet', choices)[:6]}")
+        assert (member.name, member.job.name, member.error) == (names[-1], names[-1], None)
+    assert names[0] != names[1]
 
 
 @pytest.mark.parametrize(

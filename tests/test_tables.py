@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from benchmarks.report_words import told
 from benchmarks.tables import duration, figure, table
 
 HEADS = [
@@ -55,3 +56,14 @@ def test_figures_and_durations() -> None:
         "-", "0.1235", "0.1235 ± 0.0012", "1234 ± 20",
     ]  # fmt: skip
     assert [duration(7.6), duration(185), duration(7620)] == ["8 s", "3 min 05 s", "2 h 07 min"]
+
+
+def test_figures_from_a_thousand_on_are_whole() -> None:
+    """An exponent is for what is tiny, or beyond all measures."""
+    said = {
+        999.5: "999.5", 999.96: "1000", 1234.5: "1234", 9999.6: "10000", 83012.4: "83012", -83012.4: "-83012",
+        1e9: "1000000000", 1e15: "1e+15", 0.00001234: "1.234e-05",
+    }  # fmt: skip
+    assert {value: figure(value) for value in said} == said
+    spaced = [told("throughput_per_s", 22371.4), told("params", 98305.0), told("val_accuracy", 0.97)]
+    assert spaced == ["22\N{NARROW NO-BREAK SPACE}371", "98\N{NARROW NO-BREAK SPACE}305", "97.00"]

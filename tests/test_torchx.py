@@ -123,6 +123,17 @@ def test_a_host_that_dies_leaves_no_job(node: Device) -> None:
     session.close()
 
 
+def test_a_sign_of_life_does_not_hide_the_request_that_came_with_it() -> None:
+    beat, request = b'{"id":0,"op":"beat"}\n', b'{"id":1,"op":"latency"}\n'
+    assert [mailbox.asks(data) for data in (beat, beat + beat, request, beat + request, request + beat)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
 def test_a_mailbox_keeps_order_and_ends_last(tmp_path: Path) -> None:
     sender, receiver = mailbox.Sender(str(tmp_path)), mailbox.Receiver(str(tmp_path))
     assert receiver.receive() == b""

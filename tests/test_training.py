@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from nas.export import load_weights, reference_output
 from nas.spaces import Choice, build, find_space
-from nas.training.curves import read_curves
+from nas.training.curves import Known, read_curves
 from nas.training.score import score
 from nas.training.train import _batches, train
+from profiles import files
 from profiles.errors import TrialError
 
 SMALLEST = {
@@ -33,8 +36,8 @@ def _only_here() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-def candidate(seed: int = 0, **changes: Any) -> dict[str, Any]:
-    """Of the smallest convnet on the digits, one epoch."""
+def candidate(seed: int = 0, train: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """Of the smallest convnet on the digits, one epoch. ``train``: other settings than these."""
     return {
         "schema": 1,
         "study": "s",
@@ -44,7 +47,7 @@ def candidate(seed: int = 0, **changes: Any) -> dict[str, Any]:
         "digest": "",
         "seed": seed,
         "data": {"name": "digits"},
-        "train": {"epochs": 1, "batch_size": 64},
+        "train": {"epochs": 1, "batch_size": 64, "learning_rate": 0.01, **(train or {})},
     } | changes
 
 
@@ -135,6 +138,41 @@ def test_curves_of_a_file_that_is_cut_off_end_where_it_does(tmp_path: Path) -> N
     path.write_bytes(b"no event file at all" * 20)
     assert read_curves(tmp_path) == {}
     assert read_curves(tmp_path / "absent") == {}
+
+
+def test_curves_that_are_read_again_are_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that grows byte by byte is opened once; one that took its place, or was begun anew, is read as a whole."""
+    for run, factor in (("one", 10), ("other", 100)):
+        with SummaryWriter(tmp_path / run) as writer:
+            for step in range(1, 6):
+                writer.add_scalar("val_accuracy", step / factor, step)
+    one, other = (next((tmp_path / run).iterdir()).read_bytes() for run in ("one", "other"))
+    opened: list[str] = []
+
+    def open_one(path: str) -> Any:
+        opened.append(path)
+        return EventFileLoader(path)
+
+    monkeypatch.setattr("nas.training.curves.EventFileLoader", open_one)
+    path = tmp_path / "job" / "events.out.tfevents.1"
+    known: Known = {}
+
+    def values() -> list[float]:
+        return [round(value, 6) for _, value in read_curves(path.parent, known).get("val_accuracy", [])]
+
+    path.parent.mkdir()
+    found = []
+    for size in range(len(one) + 1):
+        path.write_bytes(one[:size])
+        found.append(values())
+    tenths = [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert [same for same, _ in itertools.groupby(found)] == [tenths[:length] for length in range(6)]
+    assert len(opened) == 1
+    files.write_bytes(path, other)
+    assert values() == [0.01, 0.02, 0.03, 0.04, 0.05] and len(opened) == 2
+    path.write_bytes(one[:-1])
+    assert values() == tenths[:4] and len(opened) == 3
+    assert read_curves(path.parent) == read_curves(path.parent, known)
 
 
 class Normalised:

@@ -7,6 +7,7 @@ record of the runner, or ``hwnas done`` of a shell.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import shlex
 import subprocess
@@ -20,7 +21,7 @@ from devices.protocol import Record
 from devices.transfer import key_of, parts_of, placed, sha256
 from profiles.errors import UnavailableError
 
-VERSION = 2  # of the requests, as in runner.c
+VERSION = 3  # of the requests and of what the figures mean, as in runner.c
 _SILENCE_S, _BEAT_S = 30.0, 10.0
 _PUSH_S, _SHELL_S = 600.0, 30.0
 _KEPT_DAYS = 1
@@ -161,7 +162,7 @@ class Link:
         return done.stdout.decode(errors="replace")
 
     def _write(self, *words: object) -> None:
-        line = "\t".join(" ".join(str(word).split()) for word in words) + "\n"
+        line = "\t".join(re.sub(r"[\t\r\n]+", " ", str(word)) for word in words) + "\n"
         try:
             with self._writing:
                 if self._process.stdin:

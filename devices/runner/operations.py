@@ -126,7 +126,8 @@ def _health(one: _Pass) -> Record:
 
 
 def _parity(one: _Pass) -> Record:
-    """As ``passes.check_parity``; the reference is computed on this machine."""
+    """As ``passes.check_parity``, without its second run that tells outputs of random nodes from wrong ones; the
+    reference is computed on this machine."""
     request, target = one.request, one.target
     model = Path(request["model"])
     known = _inputs_of(model)

@@ -58,7 +58,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION 2 /* of the requests; link.py asks for the same */
+#define VERSION 3 /* of the requests and of what the figures mean; link.py asks for the same */
 #define MAX_ARMS 8
 #define MAX_RANK 8
 #define MAX_RUNS 2000 /* a block of a very fast model ends early */

@@ -105,7 +105,10 @@ def create(spec: Spec, seed: int) -> _Ax:
     if unknown:
         given = ", ".join(sorted(unknown))
         raise InputError(f"search.options: given {given}; accepted with the generator ax: fast = true or false")
-    if not spec.options.get("fast", False):
+    fast = spec.options.get("fast", False)
+    if not isinstance(fast, bool):
+        raise InputError(f"search.options: given fast = {fast!r}; accepted with the generator ax: fast = true or false")
+    if not fast:
         return with_generator(spec, seed, Generators.BOTORCH_MODULAR)
     return with_generator(
         spec,

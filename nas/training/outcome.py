@@ -24,7 +24,8 @@ _LONGEST_NAME = 200  # which any file system takes
 class Outcome:
     """``reason`` is ``None`` where the training succeeded; one line otherwise, and then ``metrics`` is empty.
 
-    ``transient``: it was ended from outside, so trying again can help. ``wall_s`` includes times of standing still.
+    ``transient``: it was ended from outside, so trying again can help. ``wall_s``: as its supervisor saw it, times of
+    standing still included; ``nas.jobs`` takes those off.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)

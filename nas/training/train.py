@@ -3,7 +3,7 @@
 AdamW under a one-cycle learning rate, on ``cpus`` threads of the CPU, with deterministic algorithms: one seed, machine
 and torch version give one set of weights, to the last bit. With ``gpus`` above 0 on the GPU that it sees, if any, where
 not every operation is deterministic. ``learning_rate``, ``batch_size`` and ``epochs`` are taken from the choices
-where the space has them, else from ``[train]``, else from DEFAULTS.
+where the space has them, else from ``[train]``; ``weight_decay`` from the choices, else from DEFAULTS.
 
 The weights kept are those of the last epoch. The best epoch on the validation set would be the maximum of noise, and
 the one-cycle schedule is made to end well.
@@ -31,7 +31,7 @@ from nas.training.score import score
 from profiles import files
 from profiles.errors import HwnasError, TrialError
 
-DEFAULTS = {"epochs": 10, "batch_size": 32, "learning_rate": 0.01, "weight_decay": 1e-4, "cpus": 1, "gpus": 0}
+DEFAULTS = {"weight_decay": 1e-4, "cpus": 1, "gpus": 0}  # a search always says the last two
 
 
 def main(arguments: list[str]) -> int:

@@ -20,8 +20,10 @@ from typing import Any
 
 import debian
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from processes import reason_of, wait_for
 
 import devices
@@ -178,6 +180,28 @@ def test_each_pass_says_what_an_agent_says(phone: Phone) -> None:
     assert of_phone == of_host
 
 
+def test_inputs_do_not_hide_the_memory_that_loading_takes(phone: Phone, tmp_path: Path) -> None:
+    """60 MB of weights, of which a copy is made while loading; 20 MB of inputs, which are there while running."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 5_000_000])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])
+    rows = numpy_helper.from_array(np.ones((5_000_000, 3), np.float32), "rows")
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["largest"], axis=1, keepdims=0),
+        helper.make_node("Gather", ["rows", "largest"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], [rows])
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    found = []
+    for name, device in (("here", Local()), ("there", phone.device)):
+        with connect(device, name) as session:
+            answer = session.request("memory", target=TARGET.to_dict(), model=str(path), shapes={}, inputs=None, seed=0)
+            found.append(answer["peak_memory_mb"])
+    here, there = found
+    assert here > 60
+    assert there == pytest.approx(here, rel=0.1)
+
+
 def test_each_arm_has_the_batch_of_its_own_target(phone: Phone) -> None:
     targets = [dataclasses.asdict(dataclasses.replace(TARGET, batch=batch)) for batch in (5, 7)]
     arms = [{"name": str(number), "model": str(MODEL), "target": each} for number, each in enumerate(targets)]
@@ -236,7 +260,7 @@ def test_what_the_runner_cannot_do_it_says(phone: Phone, tmp_path: Path) -> None
         )
         qnn = dataclasses.asdict(dataclasses.replace(TARGET, provider="qnn"))
         assert "provider qnn is not in this ONNX Runtime" in _reason(
-            lambda: session.request("memory", target=qnn, **common)
+            lambda: session.request("parity", target=qnn, **common)
         )
         python = dataclasses.asdict(dataclasses.replace(TARGET, python="/venv/bin/python"))
         assert "python: given '/venv/bin/python'; a phone has no Python; the runtime there is" in _reason(
