@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_written_does_not_cost_the_answer(
     assert (tmp_path / "p.html").exists()
     (tmp_path / "p.html").unlink()
     monkeypatch.setattr("benchmarks.profile.show", full)
-    with pytest.raises(UnavailableError, match="^stdout: No space left on device$"):
+    with pytest.raises(UnavailableError, match=r"^stdout: No space left on device$"):
         profile.run(setting, **options(json=False, html=tmp_path / "p.html"))
     assert (tmp_path / "p.html").exists()
 
