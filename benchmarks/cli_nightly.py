@@ -42,7 +42,7 @@ def nightly(
     store: StoreUrl = None,
 ) -> None:
     """Did anything get slower, hungrier, larger or wrong? hwnas nightly suites/tiny.toml --markdown summary.md"""
-    from benchmarks.nightly_command import run
+    from benchmarks.nightly.command import run
 
     code = run(
         suite,
@@ -69,8 +69,8 @@ def set_baseline(
     store: StoreUrl = None,
 ) -> None:
     """Make the present files and environment the baseline: hwnas baseline set suites/tiny.toml"""
-    from benchmarks.keeping import keep
-    from benchmarks.watched import setting_of
+    from benchmarks.nightly.keeping import keep
+    from benchmarks.nightly.watched import setting_of
 
     with setting_of(suite, overrides_of(set_), fleet=fleet, store=store, python=baseline_python) as setting:
         keep(setting, model or [])
@@ -81,6 +81,6 @@ def show_baseline(
     suite: SuiteFile, fleet: Fleet = None, set_: Set = None, json: Json = False, store: StoreUrl = None
 ) -> None:
     """Which file and environment each pair is judged against: hwnas baseline show suites/tiny.toml"""
-    from benchmarks.keeping import show
+    from benchmarks.nightly.keeping import show
 
     show(suite, overrides_of(set_), fleet=fleet, store=store, json=json)

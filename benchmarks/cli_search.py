@@ -72,7 +72,7 @@ def report(
     ] = None,
 ) -> None:
     """Write RUN/report.html, one self-contained page, and Ax's JSON: hwnas report runs/digits"""
-    from benchmarks.report import write
+    from benchmarks.report.report import write
 
     print(write(run, other))
 

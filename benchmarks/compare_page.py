@@ -7,12 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import pages, tables
 from benchmarks import side_by_side as sides_
+from benchmarks import tables
+from benchmarks.pages import render
+from benchmarks.pages.cells import Cell, Table, code, number, text
+from benchmarks.pages.plot import LOG_FROM, Figure, Trace, dots, figure, layout
+from benchmarks.pages.words import plural, when
 from benchmarks.profile_tables import UNSAID
-from benchmarks.report_plot import LOG_FROM, Figure, Trace, dots, figure, layout
-from benchmarks.report_tables import Cell, Table, code, number, text
-from benchmarks.report_words import plural, when
 from benchmarks.side_by_side import Side
 from benchmarks.sweeps import Curve, per_s, told
 from profiles.records import Profile
@@ -36,7 +37,7 @@ def page(
     swept = dict.fromkeys(curve.model for curve in curves)
     devices = {one.target.device: one.device for one in measured}
     what = [plural(len({one.target.name for one in measured}), "target"), plural(len(devices), "device")]
-    return pages.page(
+    return render.page(
         "compare.html.j2",
         {
             "kind": kind,

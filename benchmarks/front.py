@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report_words import tests_of
+from benchmarks.pages.words import tests_of
 from benchmarks.tables import figure, folded
 from nas.generators import Limit
 from nas.journal import Trial

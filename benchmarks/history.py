@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measuring import check_folders, open_store, share
-from benchmarks.report_words import plural, titled, when
+from benchmarks.pages.words import plural, titled, when
 from benchmarks.tables import figure, table
 from devices import onnxfile
 from profiles.errors import InputError, UnavailableError

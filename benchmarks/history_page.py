@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import history as words
-from benchmarks import pages, tables
-from benchmarks.report_plot import Figure, dots, figure, layout
-from benchmarks.report_tables import Table, number, text
-from benchmarks.report_words import label, plural, titled, told, unit, when
+from benchmarks import tables
+from benchmarks.pages import render
+from benchmarks.pages.cells import Table, number, text
+from benchmarks.pages.plot import Figure, dots, figure, layout
+from benchmarks.pages.words import label, plural, titled, told, unit, when
 from profiles.history import History, Point
 
 
@@ -18,7 +19,7 @@ def page(*found: History) -> str:
     """The whole file, for one series or several."""
     title = " / ".join(dict.fromkeys(one.model for one in found))
     sections = [_section(index, one) for index, one in enumerate(found)]
-    return pages.page("history.html.j2", {"title": title, "histories": sections})
+    return render.page("history.html.j2", {"title": title, "histories": sections})
 
 
 def plot(one: History, name: str) -> Figure:

@@ -84,7 +84,7 @@ def _report(folder: Path, listener: Listener, wanted: bool, store: str | None) -
     password = without_password(store)[1] if store else None
     try:
         secret = {"PGPASSWORD": password} if password else None
-        run_module("benchmarks.report", folder, timeout_s=_REPORT_S, environment=secret)
+        run_module("benchmarks.report.report", folder, timeout_s=_REPORT_S, environment=secret)
     except UnavailableError as error:
         listener("unreported", None, {"reason": str(error)})
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report_words import plural
+from benchmarks.pages.words import plural
 from benchmarks.tables import figure
 from devices.fleet import Fleet
 from profiles.errors import InputError

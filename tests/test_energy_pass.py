@@ -19,7 +19,7 @@ import pytest
 from test_search import TRAIN
 
 from benchmarks.front import print_front
-from benchmarks.report import write
+from benchmarks.report.report import write
 from devices import disturbance, energy, energy_pass, measure, metering
 from devices.energy import Stretches
 from devices.fleet import load_fleet

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from report_example import STUDY, Example
 
-from benchmarks import front, report_front
+from benchmarks import front
 from benchmarks.cli_search import _bounds
 from benchmarks.progress import _View
+from benchmarks.report import front as report_front
 from nas.results import Results, read_results, trials_frame
 from profiles.errors import InputError, NothingFits
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import nightly_words as words
-from benchmarks.judgements import Judgement, Stage, counts, due, exit_code, settled
+from benchmarks.nightly import words
+from benchmarks.nightly.judgements import Judgement, Stage, counts, due, exit_code, settled
 
 ALL: tuple[Stage, ...] = ("first", "longer", "confirm")
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from benchmarks import nightly_progress
 from benchmarks.live import live, told_of_pass
+from benchmarks.nightly import progress
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def plain(text: str) -> str:
 
 @pytest.mark.usefixtures("terminal")
 def test_names_on_a_terminal_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    with nightly_progress.shown() as hear:
+    with progress.shown() as hear:
         hear("unprofiled", {"model": "net[int8].onnx", "reason": ":smile: [/x]"})
         hear("pass", {"device": "d[fp16]", "model": "net[int8].onnx", "pass": "latency", "number": 0, "of": 1})
     said = plain(capsys.readouterr().err)

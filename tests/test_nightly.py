@@ -22,12 +22,15 @@ import pytest
 from test_bisect import comparison
 from test_measuring import check_schema
 
-from benchmarks import baselines, judges, judging, keeping, nightly, nightly_command, nightly_reports, nights
-from benchmarks.baselines import Baselines
 from benchmarks.figures import _nets
-from benchmarks.judgements import Judgement
-from benchmarks.nights import Night, ended, study_of
-from benchmarks.watched import on_devices, setting_of
+from benchmarks.nightly import baselines, judging, keeping, metrics, nights
+from benchmarks.nightly import command as nightly_command
+from benchmarks.nightly import night as nightly
+from benchmarks.nightly import reports as nightly_reports
+from benchmarks.nightly.baselines import Baselines
+from benchmarks.nightly.judgements import Judgement
+from benchmarks.nightly.nights import Night, ended, study_of
+from benchmarks.nightly.watched import on_devices, setting_of
 from devices import measure
 from devices.bundle import calibration_digest
 from devices.fleet import load_fleet
@@ -162,7 +165,7 @@ def test_what_a_baseline_was_kept_in_is_compared(folder: Path, monkeypatch: pyte
     """Without a figure: other settings, another version in the environment of its own, another kernel for both."""
     Path("suite.toml").write_text(SUITE.format(models='"a.onnx"'))
     fleet = load_fleet(Path("fleet.toml"))
-    target, effort = fleet.target("n"), judges.Effort(budget_s=1)
+    target, effort = fleet.target("n"), metrics.Effort(budget_s=1)
     job = Job(model=Path("a.onnx"), name="a.onnx")
     with (
         nightly_setting() as setting,
@@ -409,13 +412,13 @@ def test_an_accuracy_is_that_of_both_files_on_the_data_of_their_search(tmp_path:
     three, seven = (Job(model=constant(tmp_path / f"{digit}.onnx", digit), name=str(digit)) for digit in (3, 7))
     floor = Judgement(model="m", target="local", metric="val_accuracy", verdict="new", floor=0.0)
     with connect(load_fleet().device("local"), "local") as session:
-        effort = judges.Effort(budget_s=1)
-        work = judges.Work(
+        effort = metrics.Effort(budget_s=1)
+        work = metrics.Work(
             session=session, one=floor, arms=((three, target), (seven, target)), effort=effort, run=tmp_path
         )
-        found, _ = judges.accuracy(work)
+        found, _ = metrics.accuracy(work)
         with pytest.raises(MeasurementError, match="no validation set"):
-            judges.accuracy(dataclasses.replace(work, run=None))
+            metrics.accuracy(dataclasses.replace(work, run=None))
     labels = data.load("digits").y_val
     shares = [float((labels == digit).mean()) for digit in (3, 7)]
     assert [found.base, found.other] == pytest.approx(shares)
@@ -443,14 +446,14 @@ def constant(path: Path, digit: int) -> Path:
 def test_the_figures_of_both_files_agree_with_their_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where their medians say the contrary, here from 4 to 3 MB: the ratio is that of pairs, 2, 3/4 and 9/4."""
     one = Judgement(model="m", target="t", metric="peak_memory_mb", verdict="new", floor=0.05)
-    memory = judges._of_ratios(one, [1.0, 4.0, 4.0], [2.0, 3.0, 9.0])
+    memory = metrics._of_ratios(one, [1.0, 4.0, 4.0], [2.0, 3.0, 9.0])
     assert [memory.base, memory.other, memory.ratio] == pytest.approx([16 ** (1 / 3), 54 ** (1 / 3), 1.5])
     duet = dataclasses.replace(comparison("regressed", 1.1), base_ms=2.0, other_ms=1.9)
     monkeypatch.setattr("devices.duet.compare", lambda *_, **__: duet)
     session: Any = None
     arm = Job(model=Path("m.onnx"), name="m"), Target(name="t", device="local")
-    work = judges.Work(session=session, one=one, arms=(arm, arm), effort=judges.Effort(budget_s=1), run=None)
-    latency, _ = judges.latency(work)
+    work = metrics.Work(session=session, one=one, arms=(arm, arm), effort=metrics.Effort(budget_s=1), run=None)
+    latency, _ = metrics.latency(work)
     assert [latency.base, latency.other, latency.ratio] == pytest.approx([2.0, 2.2, 1.1])
 
 
@@ -516,7 +519,7 @@ def test_what_a_device_does_not_say_is_left_out() -> None:
 
 
 def test_pairs_whose_names_look_alike_have_addresses_of_their_own() -> None:
-    from benchmarks.nightly_page import page
+    from benchmarks.nightly.page import page
 
     first = example().judgements[0]
     alike = tuple(dataclasses.replace(first, model=name) for name in ("net_v1", "net-v1"))
@@ -526,7 +529,7 @@ def test_pairs_whose_names_look_alike_have_addresses_of_their_own() -> None:
 
 
 def test_an_accuracy_is_drawn_in_points() -> None:
-    from benchmarks.nightly_page import _dots
+    from benchmarks.nightly.page import _dots
 
     accuracy = example().judgements[2]
     assert _dots("val_accuracy", [("2026-01-01T00:00:00", accuracy)], "circle")["y"] == pytest.approx([-0.5])
@@ -563,14 +566,14 @@ def test_reports_do_not_hide_each_other(
 @pytest.mark.parametrize(("base", "other"), [(0.91, 0.908), (0.908, 0.91), (0.7, 0.698), (0.3, 0.302)])
 def test_a_change_equal_to_the_floor_is_none(base: float, other: float) -> None:
     one = Judgement(model="m", target="t", metric="val_accuracy", verdict="new", floor=0.002)
-    assert judges._exact(one, base, other, worse=base - other).verdict == "same"
+    assert metrics._exact(one, base, other, worse=base - other).verdict == "same"
     further = other + (0.0001 if other > base else -0.0001)
-    said = judges._exact(one, base, further, worse=base - further).verdict
+    said = metrics._exact(one, base, further, worse=base - further).verdict
     assert said == ("improved" if other > base else "regressed")
 
 
 def test_the_page_asks_nobody_and_escapes_texts() -> None:
-    from benchmarks.nightly_page import page
+    from benchmarks.nightly.page import page
 
     text = page("tiny", [example()])
     assert "default-src 'none'" in html.unescape(text)
@@ -602,6 +605,6 @@ def test_cron_mails_what_this_night_said(root: Path, tmp_path: Path) -> None:
 
 
 def nightly_setting() -> Any:
-    from benchmarks.watched import setting_of
+    from benchmarks.nightly.watched import setting_of
 
     return setting_of(Path("suite.toml"), {}, fleet=Path("fleet.toml"), store=None)

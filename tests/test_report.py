@@ -23,13 +23,13 @@ from report_example import (
 )
 
 from benchmarks.cli import main
-from benchmarks.report import page, read_confirmed, write
-from benchmarks.report_answer import answer
-from benchmarks.report_beside import beside
-from benchmarks.report_choose import choosing
-from benchmarks.report_network import networks
-from benchmarks.report_ship import ship, why_nothing
-from benchmarks.report_tables import Table
+from benchmarks.pages.cells import Table
+from benchmarks.report.answer import answer
+from benchmarks.report.beside import beside
+from benchmarks.report.choose import choosing
+from benchmarks.report.network import networks
+from benchmarks.report.report import page, read_confirmed, write
+from benchmarks.report.ship import ship, why_nothing
 from nas.ax_view import NAME as AX_VIEW
 from nas.quality import unassessed
 from nas.results import Results, read_results

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from report_example import BASELINE, STUDY, Example
 
-from benchmarks.baselines import Baselines, differences, folder_of
 from benchmarks.figures import _nets
-from benchmarks.suite import entries, load_suite
+from benchmarks.nightly.baselines import Baselines, differences, folder_of
+from benchmarks.nightly.suite import entries, load_suite
 from devices import onnxfile
 from devices.plan import Job
 from nas.spaces import digest

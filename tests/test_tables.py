@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from benchmarks.report_words import told
+from benchmarks.pages.words import told
 from benchmarks.tables import duration, figure, table
 
 HEADS = [

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import nightly_words as words
 from benchmarks.figures import _load, _nets
 from benchmarks.figures._units import Result, Units
-from benchmarks.judgements import OUTPUT, counted
-from benchmarks.nightly import watch
-from benchmarks.report_words import label
+from benchmarks.nightly import words
+from benchmarks.nightly.judgements import OUTPUT, counted
+from benchmarks.nightly.night import watch
+from benchmarks.nightly.watched import setting_of
+from benchmarks.pages.words import label
 from benchmarks.tables import duration
-from benchmarks.watched import setting_of
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results-nights.jsonl"
 UNCHANGED, FIRST_CHANGED, CHANGED = 20, 12, 3

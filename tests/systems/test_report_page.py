@@ -20,7 +20,7 @@ from browser import Browser
 from report_example import STUDY, THREE_OBJECTIVES, TWO_TARGETS, Example, profile_of, write_example
 
 from benchmarks.compare_page import page as compare_page
-from benchmarks.report import page, write
+from benchmarks.report.report import page, write
 from benchmarks.side_by_side import Side
 from benchmarks.sweeps import curves
 from nas.quality import unassessed

@@ -1,6 +1,6 @@
 """What the page lets its reader choose among: limits and targets to filter by, and each trial's figures for that.
 
-How it is done in the page: ``benchmarks/page/choose.js``.
+How it is done in the page: ``benchmarks/pages/templates/choose.js``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report_words import shown, titled
+from benchmarks.pages.words import shown, titled
 from nas.quality import modelled
 from nas.results import Results
 

@@ -6,15 +6,15 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import nightly_words as words
-from benchmarks import pages
-from benchmarks.judgements import Judgement, counted
-from benchmarks.nightly_reports import described, differing
-from benchmarks.nights import Night
-from benchmarks.report_plot import Figure, dots, figure, layout
-from benchmarks.report_tables import Cell, Table, number, text
-from benchmarks.report_words import label, when
-from benchmarks.suite import ACCURACY
+from benchmarks.nightly import words
+from benchmarks.nightly.judgements import Judgement, counted
+from benchmarks.nightly.nights import Night
+from benchmarks.nightly.reports import described, differing
+from benchmarks.nightly.suite import ACCURACY
+from benchmarks.pages import render
+from benchmarks.pages.cells import Cell, Table, number, text
+from benchmarks.pages.plot import Figure, dots, figure, layout
+from benchmarks.pages.words import label, when
 from benchmarks.tables import duration
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")  # of the metrics of one pair
@@ -33,7 +33,7 @@ def page(suite: str, nights: Sequence[Night]) -> str:
         "history": [_history(number, pair, nights) for number, pair in enumerate(_compared(nights))],
         "nights": _nights(nights),
     }
-    return pages.page("nightly.html.j2", content)
+    return render.page("nightly.html.j2", content)
 
 
 def _judgements(night: Night) -> Table:

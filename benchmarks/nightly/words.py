@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.judgements import OUTPUT, Judgement, counts
-from benchmarks.report_words import with_unit
-from benchmarks.suite import ACCURACY
+from benchmarks.nightly.judgements import OUTPUT, Judgement, counts
+from benchmarks.nightly.suite import ACCURACY
+from benchmarks.pages.words import with_unit
 
 _WORDS = {
     "regressed": ("regression", "regressions"),

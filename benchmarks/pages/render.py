@@ -1,7 +1,7 @@
 """Pages: one file with all that it needs, plotly included, that asks nobody for anything.
 
-Its content policy forbids every request and every script but its own. Templates are those of ``benchmarks/page``;
-texts that come from files are escaped.
+Its content policy forbids every request and every script but its own. Templates are those of ``templates``; texts that
+come from files are escaped.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report_words import glued, when
+from benchmarks.pages.words import glued, when
 from profiles.clock import utc_now
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "templates"
 
 
 def page(template: str, content: Mapping[str, Any], own: Sequence[str] = ()) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks import nightly_words as words
-from benchmarks.judgements import Judgement, counted
 from benchmarks.live import live, told_of_pass
-from benchmarks.report_words import label
+from benchmarks.nightly import words
+from benchmarks.nightly.judgements import Judgement, counted
+from benchmarks.pages.words import label
 from benchmarks.tables import duration
 from devices.session import OnEvent
 

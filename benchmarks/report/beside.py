@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report_figures import volumes
-from benchmarks.report_front import staircase
-from benchmarks.report_plot import Figure, Point, Trace, dots, figure, hover, hover_text, layout, lines, place
-from benchmarks.report_tables import Table, code, text
-from benchmarks.report_words import bound, label, scaled, titled, with_unit
+from benchmarks.pages.cells import Table, code, text
+from benchmarks.pages.plot import Figure, Point, Trace, dots, figure, hover, hover_text, layout, lines, place
+from benchmarks.pages.words import bound, label, scaled, titled, with_unit
+from benchmarks.report.figures import volumes
+from benchmarks.report.front import staircase
 from nas import pareto
 from nas.generators import Objective
 from nas.journal import Trial

@@ -4,7 +4,7 @@
     judging    a pair is about to be measured in a stage
     judged     what that stage said about it
     ended      the judgements of the night, its exit code and the reasons for it
-    baseline   see ``benchmarks.baselines``
+    baseline   see ``benchmarks.nightly.baselines``
 
 All under the study ``nightly/<suite>``, only ever appended. A night that has begun and not ended, less than 20 hours
 ago and with the same plan, is gone on with; what was judged is not measured again. While a process works on a night it
@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.judgements import Judgement, Key, Stage
+from benchmarks.nightly.judgements import Judgement, Key, Stage
 from profiles.clock import utc_now
 from profiles.errors import UnavailableError
 from profiles.store import Event, Store

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.report_answer import why_no_front
-from benchmarks.report_plot import place
-from benchmarks.report_tables import Table, text
-from benchmarks.report_words import bound, compared, label, plural, scaled, superlative, test_of, versus, with_unit
+from benchmarks.pages.cells import Table, text
+from benchmarks.pages.plot import place
+from benchmarks.pages.words import bound, compared, label, plural, scaled, superlative, test_of, versus, with_unit
+from benchmarks.report.answer import why_no_front
 from nas import pareto
 from nas.journal import Trial
 from nas.quality import INTERVAL_95, modelled

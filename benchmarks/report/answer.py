@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.report_words import label, plural, superlative, test_of, with_unit
+from benchmarks.pages.words import label, plural, superlative, test_of, with_unit
 from benchmarks.tables import duration
 from nas import pareto
 from nas.journal import Trial

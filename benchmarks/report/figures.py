@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report_plot import (
+from benchmarks.pages.plot import (
     LOG_FROM,
     SCALE,
     Figure,
@@ -22,7 +22,7 @@ from benchmarks.report_plot import (
     place,
     trial_colours,
 )
-from benchmarks.report_words import label, scaled, titled, told, with_unit
+from benchmarks.pages.words import label, scaled, titled, told, with_unit
 from nas import pareto
 from nas.generators import Objective
 from nas.quality import INTERVAL_95, Fit, rank_correlation

@@ -1,6 +1,6 @@
 """``hwnas report``: one page that says what a search found, how, and how far it can be trusted.
 
-What it shows comes from the run folder alone. How a page is made: ``benchmarks.pages``.
+What it shows comes from the run folder alone. How a page is made: ``benchmarks.pages.render``.
 """
 
 from __future__ import annotations
@@ -10,18 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import pages
-from benchmarks import report_answer as answer
-from benchmarks import report_conditions as conditions
-from benchmarks import report_figures as figures
-from benchmarks import report_front as front
-from benchmarks import report_network as network
-from benchmarks import report_ship as ship
-from benchmarks import report_tables as tables
-from benchmarks.report_beside import Beside, beside
-from benchmarks.report_choose import choosing
-from benchmarks.report_plot import Point
-from benchmarks.report_words import label
+from benchmarks.pages import render
+from benchmarks.pages.plot import Point
+from benchmarks.pages.words import label
+from benchmarks.report import answer, conditions, figures, front, network, ship, tables
+from benchmarks.report.beside import Beside, beside
+from benchmarks.report.choose import choosing
 from nas import ax_view
 from nas.folder import TrialFolder
 from nas.journal import Trial
@@ -51,7 +45,7 @@ def write(run: Path, other: Path | None = None) -> Path:
 
 def page(results: Results, fits: Sequence[Fit], second: Beside | None = None) -> str:
     """The whole file. ``fits``: those of ``nas.quality``, so that a page can be made without fitting models again."""
-    return pages.page("report.html.j2", _content(results, fits) | {"beside": second}, ["choose.js"])
+    return render.page("report.html.j2", _content(results, fits) | {"beside": second}, ["choose.js"])
 
 
 def _content(results: Results, fits: Sequence[Fit]) -> dict[str, Any]:
@@ -135,7 +129,7 @@ def _job(results: Results, trial: Trial) -> Path:
 
 
 def main() -> None:
-    """``python -m benchmarks.report RUN``: what a search calls at its end, so that nothing here can harm it."""
+    """``python -m benchmarks.report.report RUN``: what a search calls at its end, so that nothing here can harm it."""
     die_with_parent()
     print(write(Path(sys.argv[1])))
 

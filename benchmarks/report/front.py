@@ -8,8 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.report_choose import targets_of
-from benchmarks.report_plot import (
+from benchmarks.pages.plot import (
     LOG_FROM,
     Figure,
     Point,
@@ -23,7 +22,8 @@ from benchmarks.report_plot import (
     place,
     trial_colours,
 )
-from benchmarks.report_words import bound, comparative, label, scaled, titled, with_unit
+from benchmarks.pages.words import bound, comparative, label, scaled, titled, with_unit
+from benchmarks.report.choose import targets_of
 from nas import pareto
 from nas.generators import Limit, Objective
 from nas.journal import BASELINE, Trial

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report_words import label, scaled, titled, told, with_unit
+from benchmarks.pages.words import label, scaled, titled, told, with_unit
 from nas.journal import Trial
 from nas.quality import INTERVAL_95, modelled
 from nas.results import Results

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.baselines import Baselines, folder_of
-from benchmarks.judging import Pair
 from benchmarks.measuring import store_of
-from benchmarks.nights import study_of
-from benchmarks.suite import ACCURACY, ENERGY, MEMORY, Entry, Suite, entries, load_suite
+from benchmarks.nightly.baselines import Baselines, folder_of
+from benchmarks.nightly.judging import Pair
+from benchmarks.nightly.nights import study_of
+from benchmarks.nightly.suite import ACCURACY, ENERGY, MEMORY, Entry, Suite, entries, load_suite
 from devices import scheduler
 from devices.fleet import Fleet, load_fleet
 from devices.lines import Work

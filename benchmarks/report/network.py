@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report_ship import Profiles
-from benchmarks.report_tables import Cell, Table, best_first, code, number, text
-from benchmarks.report_words import plural
+from benchmarks.pages.cells import Cell, Table, code, number, text
+from benchmarks.pages.words import plural
+from benchmarks.report.ship import Profiles
+from benchmarks.report.tables import best_first
 from benchmarks.tables import figure
 from nas.results import Results
 from profiles.records import Profile

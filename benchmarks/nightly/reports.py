@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from benchmarks import nightly_words as words
-from benchmarks.judgements import Judgement, counted, counts
-from benchmarks.nights import Night
-from benchmarks.report_words import label
+from benchmarks.nightly import words
+from benchmarks.nightly.judgements import Judgement, counted, counts
+from benchmarks.nightly.nights import Night
+from benchmarks.pages.words import label
 from benchmarks.tables import duration
 from profiles.records import SCHEMA
 

@@ -8,17 +8,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import nightly_reports as reports
-from benchmarks import nightly_words as words
-from benchmarks.judgements import Judgement, counted
 from benchmarks.measuring import check_folders, share, tell, written
-from benchmarks.nightly import watch
-from benchmarks.nightly_progress import shown
-from benchmarks.nights import Night
+from benchmarks.nightly import reports, words
+from benchmarks.nightly.judgements import Judgement, counted
+from benchmarks.nightly.night import watch
+from benchmarks.nightly.nights import Night
+from benchmarks.nightly.progress import shown
+from benchmarks.nightly.watched import setting_of
+from benchmarks.pages.words import label
 from benchmarks.pipes import reader_may_go
-from benchmarks.report_words import label
 from benchmarks.tables import duration, table
-from benchmarks.watched import setting_of
 from profiles import files
 from profiles.errors import HwnasError
 
@@ -72,7 +71,7 @@ def _until(night: Night, history: Sequence[Night]) -> list[Night]:
 
 
 def _page(suite: str, history: Sequence[Night]) -> str:
-    from benchmarks.nightly_page import page
+    from benchmarks.nightly.page import page
 
     return page(suite, history)
 

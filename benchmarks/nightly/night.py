@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import judging, nights
-from benchmarks.baselines import Baselines
-from benchmarks.judgements import OUTPUT, STAGES, Judgement, Stage, due, exit_code, settled
-from benchmarks.judges import Effort, telling
-from benchmarks.judging import Pair, Ready
-from benchmarks.watched import Setting, on_devices
+from benchmarks.nightly import judging, nights
+from benchmarks.nightly.baselines import Baselines
+from benchmarks.nightly.judgements import OUTPUT, STAGES, Judgement, Stage, due, exit_code, settled
+from benchmarks.nightly.judging import Pair, Ready
+from benchmarks.nightly.metrics import Effort, telling
+from benchmarks.nightly.watched import Setting, on_devices
 from devices import measure, onnxfile, reference
 from devices.bundle import agent_digest
 from devices.plan import Plan

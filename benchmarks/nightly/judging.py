@@ -13,11 +13,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import judges
-from benchmarks.baselines import Kept, differences
-from benchmarks.judgements import OUTPUT, SIZE, Judgement
-from benchmarks.judges import Effort
-from benchmarks.suite import Entry
+from benchmarks.nightly import metrics
+from benchmarks.nightly.baselines import Kept, differences
+from benchmarks.nightly.judgements import OUTPUT, SIZE, Judgement
+from benchmarks.nightly.metrics import Effort
+from benchmarks.nightly.suite import Entry
 from devices import measure, onnxfile
 from devices.artifact import prepare
 from devices.plan import Job
@@ -74,7 +74,7 @@ class Ready:
         return bool(self.changed) and self.alike
 
     @property
-    def arms(self) -> judges.Arms:
+    def arms(self) -> metrics.Arms:
         """Raises UnavailableError where there is no baseline."""
         if self.base is None:
             raise UnavailableError("there is no baseline")
@@ -155,9 +155,9 @@ def judge(
     reason = f"the environment is not the baseline's ({', '.join(here.changed)}): {how}"
     if here.new_environment and here.same_file and metric != SIZE:
         return dataclasses.replace(one, verdict="unjudged", reason=reason), None
-    work = judges.Work(session=session, one=one, arms=here.arms, effort=effort, run=pair.entry.run)
+    work = metrics.Work(session=session, one=one, arms=here.arms, effort=effort, run=pair.entry.run)
     try:
-        found, comparison = judges.JUDGES[metric](work)
+        found, comparison = metrics.JUDGES[metric](work)
     except HwnasError as error:
         if session.closed:
             raise

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.judgements import SIZE, Judgement, Outcome
-from benchmarks.suite import ACCURACY
+from benchmarks.nightly.judgements import SIZE, Judgement, Outcome
+from benchmarks.nightly.suite import ACCURACY
 from devices import duet, measure, metering, onnxfile
 from devices.duet import DuetPlan
 from devices.plan import Job, Plan, aim

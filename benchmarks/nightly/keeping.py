@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import judging
-from benchmarks.baselines import Baselines, folder_of
-from benchmarks.judging import Pair, Ready
 from benchmarks.measuring import is_there, raise_first, store_of
-from benchmarks.nights import study_of
-from benchmarks.suite import load_suite
+from benchmarks.nightly import judging
+from benchmarks.nightly.baselines import Baselines, folder_of
+from benchmarks.nightly.judging import Pair, Ready
+from benchmarks.nightly.nights import study_of
+from benchmarks.nightly.suite import load_suite
+from benchmarks.nightly.watched import Setting, on_devices
 from benchmarks.tables import table
-from benchmarks.watched import Setting, on_devices
 from devices import measure
 from devices.session import Session
 from profiles.errors import HwnasError, InputError, UnavailableError

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.report_tables import Cell, Table, number, text
-from benchmarks.report_words import label, plural, told
+from benchmarks.pages.cells import Cell, Table, number, text
+from benchmarks.pages.words import label, plural, told
 from benchmarks.tables import duration
 from nas.results import Results
 from profiles.records import Profile

@@ -1,0 +1,1 @@
+"""What all pages are made of: the file itself, plots, cells of tables, words; the templates."""
