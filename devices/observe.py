@@ -71,8 +71,8 @@ def count_callers(request: Record) -> Record:
 
 
 def sustain(request: Record) -> Record:
-    """For ``seconds`` back to back, primed as in ``blocks.arm``. ``windows``: of each ``window_s`` its end in s, p50 and
-    p90 of its times in ns, how many, frequency and temperature at its end, why it counts as disturbed.
+    """For ``seconds`` back to back, primed as in ``blocks.arm``. ``windows``: of each ``window_s`` its end in s, p50
+    and p90 of its times in ns, how many, frequency and temperature at its end, why it counts as disturbed.
     """
     engine, target = engine_of(request)
     model = engine.load(Path(request["model"]), target)
