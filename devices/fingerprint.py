@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-_TIMING = "2"  # of how hwnas times a model: figures from before a change of it are not comparable with those after
-
 
 def fingerprint(versions: dict[str, str], root: Path = Path("/")) -> dict[str, Any]:
     """JSON-ready. ``versions``: those of the engine's packages. ``root``: the tree that holds ``proc`` and ``sys``."""
@@ -28,12 +26,7 @@ def fingerprint(versions: dict[str, str], root: Path = Path("/")) -> dict[str, A
         "kernel": _text(root / "proc/sys/kernel/osrelease") or platform.release(),
         "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         **_nvidia(root / "proc/driver/nvidia"),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "hwnas_timing": _TIMING,
-            **versions,
-        },
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, **versions},
     }
 
 

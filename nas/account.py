@@ -30,8 +30,9 @@ class Account:
         finally:
             self.end(kind, key)
 
-    def begin(self, kind: str, key: object) -> None:
-        self._open[kind, key] = time.monotonic()
+    def begin(self, kind: str, key: object, since: float | None = None) -> None:
+        """``since``: of what was under way before (monotonic s); before this account nothing counts."""
+        self._open[kind, key] = time.monotonic() if since is None else max(since, self._start)
 
     def end(self, kind: str, key: object) -> None:
         """Nothing happens where there was no such begin."""

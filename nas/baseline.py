@@ -99,7 +99,8 @@ def count(path: Path) -> dict[str, float]:
     from nas.onnx_graph import with_batch_1  # which imports torch
 
     model = onnx.load(path)
-    with_batch_1(model)
+    if any(isinstance(size, str) for value in model.graph.input for size in _dims(value.type)):
+        with_batch_1(model)
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     kinds = {onnx.TensorProto.DataType.Value(name) for name in _WEIGHTS}
     tensors = {tensor.name: tensor for tensor in graph.initializer}

@@ -52,8 +52,7 @@ def confirm(
     todo = [trial for trial in members if trial.confirmed is None]
     if not todo:
         return
-    # Whose file is there: the user may have deleted it since.
-    known = [trial for trial in members if trial.confirmed is not None and folder.trial(trial.index).fp32.exists()]
+    known = [trial for trial in members if trial.confirmed is not None and _is_there(trial, folder, candidates)]
     journal.notify("confirming", trials=[trial.index for trial in todo])
     count = candidates.study.confirm.seeds if _has_test(candidates) else 0
     seeds = [candidates.study.seed + 1 + k for k in range(count)]
@@ -175,6 +174,12 @@ def _measure_again(trials: Sequence[Trial], folder: RunFolder, candidates: Candi
             found[trial.index].metrics |= metrics
             found[trial.index].sems |= sems
     return found
+
+
+def _is_there(trial: Trial, folder: RunFolder, candidates: Candidates) -> bool:
+    """The user may have deleted the file since, beside which the untrained one would be another's."""
+    place = folder.trial(trial.index)
+    return place.trained.exists() or (candidates.table is not None and place.fp32.exists())
 
 
 def _append(

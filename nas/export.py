@@ -121,8 +121,8 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
     """(parameters, multiply-accumulates of one inference at batch 1).
 
     Counted are convolutions and linear layers, as the field does, and of torch's own attention its four projections;
-    biases, BatchNorm (folded at export), activations, pooling, additions and attention's own products are not.
-    Parameters are all of ``module.parameters()``.
+    biases, BatchNorm (folded at export), activations, pooling, additions and attention's own products are not, nor are
+    the projections of a subclass with a ``forward`` of its own. Parameters are all of ``module.parameters()``.
     Raises TrialError as ``reference_output`` does.
     """
     macs = 0
@@ -145,7 +145,7 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
     for layer in module.modules():
         if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
             hooks.append(layer.register_forward_hook(add_transposed))
-        elif isinstance(layer, nn.MultiheadAttention):
+        elif type(layer).forward is nn.MultiheadAttention.forward:  # of a subclass the inputs mean what it likes
             hooks.append(layer.register_forward_hook(add_projections, with_kwargs=True))
         elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
             hooks.append(layer.register_forward_hook(add))

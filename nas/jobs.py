@@ -126,7 +126,7 @@ class Jobs:
         job.begun = self._launcher.begun(job.out_dir)
         job.since = self._since(job.out_dir)
         if job.begun:
-            self._account.begin("training", key)
+            self._account.begin("training", key, job.since)
         return job.begun
 
     def ended(self) -> list[tuple[Key, Outcome]]:
@@ -157,6 +157,8 @@ class Jobs:
         """``None`` while it goes on."""
         before, job.looked_at = job.looked_at, time.monotonic()
         if self._launcher.state(handle, job.out_dir) == "ended":
+            if not job.begun:
+                self._has_begun(key, job)  # and ended since the last look
             return read_outcome(job.out_dir, None if self.local else self._launcher.word(handle))
         if not job.begun:  # the queue's time is not the job's, however long ago the last look was
             self._has_begun(key, job)

@@ -65,7 +65,7 @@ class Trial:
     confirmed_sems: dict[str, float] = field(default_factory=dict)
     confirm_reason: str | None = None
     unmeasured: str | None = None  # why it could not be measured again everywhere
-    train_s: float | None = None  # how long its training ran, without standing still
+    train_s: float | None = None  # how long its training ran, without standing still beside this process
     earlier: str | None = None  # the folder of that, where it was done before
 
     @property

@@ -37,7 +37,8 @@ def signal_training(out_dir: Path, number: signal.Signals, lives: Callable[[], b
             return _send(job, "pgid", number)
         waited_s = time.monotonic() - begun
         if waited_s > _START_S and not (waited_s < _SLOW_START_S and _not_said(out_dir) and lives()):
-            return False
+            job = job_of(out_dir)  # written since
+            return job is not None and _send(job, "pgid", number)
         time.sleep(0.005 if waited_s < _START_S else 0.1)
     return False
 

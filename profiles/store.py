@@ -49,8 +49,12 @@ class Event:
     data: dict[str, Any]
 
 
+# Of how hwnas times a model: after a change of that an older reference would shift all figures.
+_TIMING = "2: primed"
+
+
 def clock_of(fingerprint: dict[str, Any], target: Target, calibration_digest: str) -> str:
-    """What a calibration reference belongs to: this device, in this state, with these settings and this model.
+    """What a calibration reference belongs to: this device, in this state, with these settings, this model and timing.
 
     The device's name counts: two equal boards are not equally fast.
     """
@@ -59,7 +63,7 @@ def clock_of(fingerprint: dict[str, Any], target: Target, calibration_digest: st
         settings.append("no transfers")
     if target.python is not None:
         settings.append(target.python)
-    return digest_of([fingerprint, settings, calibration_digest])
+    return digest_of([fingerprint, settings, calibration_digest, _TIMING])
 
 
 class Store:

@@ -15,7 +15,7 @@ from benchmarks import cli, devices_add
 NIGHT = """
 import sys
 from pathlib import Path
-from benchmarks import nightly_command
+from benchmarks.nightly import command as nightly_command
 from test_nightly import example
 
 one = example()

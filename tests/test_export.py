@@ -111,6 +111,15 @@ def test_the_projections_of_torchs_own_attention_are_counted(batch_first: bool) 
     assert count(Crossed(batch_first), (10,))[1] == 2 * 80 + 72 + 84
 
 
+class Itself(nn.MultiheadAttention):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return super().forward(x, x, x)[0]
+
+
+def test_attention_that_is_called_otherwise_is_no_error() -> None:
+    assert count(nn.Sequential(Itself(4, 2, batch_first=True), nn.Linear(4, 3)), (5, 4))[1] == 5 * 4 * 3
+
+
 def test_an_encoder_of_torch_costs_what_the_same_layers_do() -> None:
     """Of 7 tokens of width 8: 3 x 8 x 8 and 8 x 8 for its attention, 8 x 16 twice for its perceptron."""
     encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)

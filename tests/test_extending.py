@@ -17,7 +17,7 @@ CONTRACTS = {
     "tests/test_data.py": ("waves", 1),
     "tests/test_generate.py": ("evolution", 3),
     "tests/test_models.py": ("lenet5", 1),
-    "tests/test_engines.py": ("onnx_reference", 10),
+    "tests/test_engines.py": ("onnx_reference", 11),
     "tests/test_meters.py": ("power_file", 2),
     "tests/test_transports.py": ("pinned", 6),
     "tests/test_fleet.py": ("pinned", 1),

@@ -368,7 +368,7 @@ def test_energy_is_asked_of_targets_with_a_meter(folder: Path) -> None:
 
 def test_a_killed_night_goes_on_and_two_at_once_do_no_harm(folder: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.cli", "nightly", "suite.toml", "--fleet", "fleet.toml", "--json"]
-    root = Path(nightly_command.__file__).parent.parent
+    root = Path(nightly_command.__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     killed = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert killed.stderr is not None

@@ -50,7 +50,7 @@ def take(minutes: float | None = None) -> list[str]:
     """The page, from what is there after ``minutes``."""
     here = Path(__file__).parent
     code = [here / "nights.py", here / "_nets.py", here / "_load.py"]
-    code += [here.parent / f"{name}.py" for name in ("judgements", "judges", "judging", "nightly")]
+    code += [here.parent / "nightly" / f"{name}.py" for name in ("judgements", "metrics", "judging", "night")]
     units = Units(RESULTS, minutes, code)
     with tempfile.TemporaryDirectory(prefix="hwnas-nights-") as folder:
         street = Street(Path(folder))

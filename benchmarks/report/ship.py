@@ -9,6 +9,7 @@ from benchmarks.pages.cells import Table, text
 from benchmarks.pages.plot import place
 from benchmarks.pages.words import bound, compared, label, plural, scaled, superlative, test_of, versus, with_unit
 from benchmarks.report.answer import why_no_front
+from benchmarks.tables import figure
 from nas import pareto
 from nas.journal import Trial
 from nas.quality import INTERVAL_95, modelled
@@ -158,7 +159,7 @@ def _interval(name: str, value: float, sem: float | None, profile: Profile | Non
     ends = None if sem is None else (value - INTERVAL_95 * sem, value + INTERVAL_95 * sem)
     if profile is not None and name.startswith("latency_ms@") and value == profile.latency_ms_calibrated:
         ends = profile.latency_ms_ci95 or ends
-    return [] if ends is None else [" to ".join(f"{scaled(name, end):.4g}" for end in ends)]
+    return [] if ends is None else [" to ".join(figure(scaled(name, end)) for end in ends)]
 
 
 def _flags(metric: str, profile: Profile | None) -> list[str]:
