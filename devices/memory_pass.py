@@ -14,8 +14,8 @@ from profiles.records import Target
 
 RUNS = 5
 # Providers whose weights and activations do not lie in the memory of the process, or not all of them.
-_OWN_MEMORY = ("cuda", "tensorrt", "nvtensorrtrtx", "rocm", "migraphx", "directml", "webgpu", "gpu", "npu")
-_OWN_MEMORY += ("qnn", "nnapi", "coreml", "vitisai", "cann")
+_OWN_MEMORY = {"cuda", "tensorrt", "nvtensorrtrtx", "rocm", "migraphx", "directml", "webgpu", "gpu"}
+_OWN_MEMORY |= {"npu", "qnn", "nnapi", "coreml", "vitisai", "cann"}
 
 
 def take(request: Record) -> Record:
