@@ -59,6 +59,7 @@ def unread(*command: str | Path, folder: Path, **environment: str) -> tuple[int,
 def unwritten(code: str, folder: Path, root: Path) -> tuple[int, str]:
     """Exit code and stderr of a process whose stdout is a file on a full disk."""
     env = os.environ | {"PYTHONPATH": f"{root / 'tests'}{os.pathsep}{root}"}
+    env.pop("PYTHONUNBUFFERED", None)  # with which there is no late line
     with open("/dev/full", "w") as full:
         process = [sys.executable, "-c", code]
         done = subprocess.run(process, cwd=folder, env=env, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
