@@ -190,7 +190,7 @@ def test_inputs_do_not_hide_the_memory_that_loading_takes(phone: Phone, tmp_path
         helper.make_node("Gather", ["rows", "largest"], ["y"]),
     ]
     graph = helper.make_graph(nodes, "g", [x], [y], [rows])
-    path = tmp_path / "m.onnx"
+    path = tmp_path / "large.onnx"  # the phone keeps it
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     found = []
     for name, device in (("here", Local()), ("there", phone.device)):
