@@ -187,13 +187,14 @@ class _Job:
 
     def kill(self) -> int:
         """End the worker where it still runs; its exit status, negative where a signal ended it."""
-        if self._worker is None:
+        worker, self._worker = self._worker, None  # once: the connection may end while the last record is written
+        if worker is None:
             return 0
         # It is our child and not yet waited for, so that its number cannot belong to another process.
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._worker.pid, signal.SIGKILL)
-        status = self._worker.wait()
-        for stream in self._pipes(self._worker):
+            os.killpg(worker.pid, signal.SIGKILL)
+        status = worker.wait()
+        for stream in self._pipes(worker):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
         started, time_utc = self._began

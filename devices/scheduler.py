@@ -134,7 +134,8 @@ class _Hall:
         self.room.release(max(1, len(self._threads)))  # those that wait for room; none waits from here on
         end = time.monotonic() + _END_S
         for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
+            with contextlib.suppress(RuntimeError):  # Ctrl-C in ``open``: one that starts now finds all closed
+                thread.join(max(0.0, end - time.monotonic()))
 
     def _serve(self, board: str) -> None:
         """The life of one board: a session, work until there is none, and a new session whenever one was lost."""

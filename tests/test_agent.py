@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -68,6 +69,24 @@ def _in_background(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]
     thread = threading.Thread(target=run)
     thread.start()
     return thread, found
+
+
+def test_a_connection_that_ends_with_the_last_record_is_one_measurement(tmp_path: Path) -> None:
+    """Its span would else go on past the lock, into that of another."""
+    request = {"id": 1, "op": "latency", "target": dataclasses.asdict(NULL), "arms": ARMS, **SHORT}
+    agent = subprocess.Popen(
+        [sys.executable, "-u", bundle.build_agent()], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert agent.stdin is not None and agent.stdout is not None
+    agent.stdin.write(json.dumps(request).encode() + b"\n")
+    agent.stdin.flush()
+    while b'"started"' not in agent.stdout.readline():
+        pass
+    agent.stdout.close()
+    agent.wait(60)
+    agent.stdin.close()
+    (line,) = (tmp_path / "hwnas" / "measured.jsonl").read_text().splitlines()
+    assert json.loads(line)["agent"] == agent.pid
 
 
 def test_one_agent_answers_many_requests(connected: Connect) -> None:

@@ -203,6 +203,26 @@ def test_who_stops_early_leaves_no_session_behind(leave: str) -> None:
     assert time.monotonic() - start < 30
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_ctrl_c_while_threads_are_started_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, runs: bool) -> None:
+    """``runs``: it may come when a thread is under way, or before."""
+    start, started = threading.Thread.start, []
+
+    def interrupted(thread: threading.Thread) -> None:
+        started.append(thread)
+        if runs or len(started) == 1:
+            start(thread)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+
+    lab = Lab()
+    works = [lab.work(board, board, seconds=60.0) for board in "abc"]
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(scheduler.run(works, lab.connect))
+    assert lab.open == set()
+
+
 def test_boards_wait_for_a_caller_that_is_slower_than_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "_AHEAD", 5)
     lab, done = Lab(), []
