@@ -119,9 +119,9 @@ class Jobs:
             self._patience.took()
         job.handle = handle
         job.looked_at = time.monotonic()
-        job.idle_since = None if self._has_begun(key, job) else job.looked_at
+        job.idle_since = None if self._look_for_begin(key, job) else job.looked_at
 
-    def _has_begun(self, key: Key, job: _Running) -> bool:
+    def _look_for_begin(self, key: Key, job: _Running) -> bool:
         """Looked at anew. A cluster's queue is no time in which it ran."""
         job.begun = self._launcher.begun(job.out_dir)
         job.since = self._since(job.out_dir)
@@ -158,10 +158,10 @@ class Jobs:
         before, job.looked_at = job.looked_at, time.monotonic()
         if self._launcher.state(handle, job.out_dir) == "ended":
             if not job.begun:
-                self._has_begun(key, job)  # and ended since the last look
+                self._look_for_begin(key, job)  # and ended since the last look
             return read_outcome(job.out_dir, None if self.local else self._launcher.word(handle))
         if not job.begun:  # the queue's time is not the job's, however long ago the last look was
-            self._has_begun(key, job)
+            self._look_for_begin(key, job)
             return None
         word = None if self.local else self._launcher.word(handle)
         suspended = word is not None and word.suspended

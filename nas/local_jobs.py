@@ -32,12 +32,10 @@ def signal_training(out_dir: Path, number: signal.Signals, lives: Callable[[], b
     """
     begun = time.monotonic()
     while read_result(out_dir) is None:
-        job = job_of(out_dir)
-        if job is not None:
-            return _send(job, "pgid", number)
         waited_s = time.monotonic() - begun
-        if waited_s > _START_S and not (waited_s < _SLOW_START_S and _not_said(out_dir) and lives()):
-            job = job_of(out_dir)  # written since
+        over = waited_s > _START_S and not (waited_s < _SLOW_START_S and _not_said(out_dir) and lives())
+        job = job_of(out_dir)  # last: it may have been written meanwhile
+        if job is not None or over:
             return job is not None and _send(job, "pgid", number)
         time.sleep(0.005 if waited_s < _START_S else 0.1)
     return False

@@ -92,7 +92,7 @@ class Candidates:
         params, macs = count(module, self.data.input_shape)
         precision = self.precision(trial)
         shipped = self.bench.artifact(folder.untrained, self.study.targets[0], precision)
-        size_mb = shipped.stat().st_size / 1e6
+        size_mb = _size_mb(shipped)
         metrics: dict[str, float] = {"params": params, "macs": macs, "model_size_mb": size_mb}
         x = self.data.x_val[:PARITY_SAMPLES]
         values, sems = self._targets(trial, folder, folder.untrained, (x, reference_output(module, x)))
@@ -105,7 +105,7 @@ class Candidates:
         counted = baseline.count(folder.trained)
         shipped = self.bench.artifact(folder.trained, self.study.targets[0], self.precision(trial))
         if shipped != folder.trained:  # another precision, as of candidates
-            counted["model_size_mb"] = shipped.stat().st_size / 1e6
+            counted["model_size_mb"] = _size_mb(shipped)
         values, sems = self._targets(trial, folder, folder.trained, None)
         return counted | values, sems
 
@@ -147,7 +147,7 @@ class Candidates:
         own = {name: value for name, value in written.items() if name in kept}
         metrics = own | self.score(trial, job, folder.trained, self.data.x_val, self.data.y_val, "val")
         shipped = self.bench.artifact(folder.trained, self.study.targets[0], self.precision(trial))
-        metrics["model_size_mb"] = shipped.stat().st_size / 1e6
+        metrics["model_size_mb"] = _size_mb(shipped)
         if shipped.suffix == ONNX and shipped != folder.trained:
             files.write_bytes(folder.converted, shipped.read_bytes())
         files.write_json(folder.metrics, metrics)
@@ -218,6 +218,11 @@ class Candidates:
             return None
         profile = Profile.from_dict(stored)
         return profile if profile.digest == self.bench.digest(onnx) else None
+
+
+def _size_mb(shipped: Path) -> float:
+    """In 10^6 bytes; an artifact holds its weights itself."""
+    return shipped.stat().st_size / 1e6
 
 
 def _require(study: Study, profile: Profile) -> None:

@@ -87,7 +87,7 @@ def test_the_model_that_primes_a_run_copies_one_number(engine: Engine, target: T
         ("null", "cpu", False),
     ],
 )
-def test_runs_are_primed_where_they_empty_the_caches_of_an_app_in_c(
+def test_what_apps_call_from_c_is_primed_but_not_with_pauses(
     monkeypatch: pytest.MonkeyPatch, engine: str, provider: str, primed: bool
 ) -> None:
     loaded = []
